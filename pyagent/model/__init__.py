@@ -1,0 +1,44 @@
+"""Resources as immutable values: the kinds of the API and nothing else."""
+
+from __future__ import annotations
+
+from pyagent.model.config import FelixConfiguration, KubeControllersConfiguration
+from pyagent.model.endpoint import EndpointSlice, GlobalNetworkSet, HostEndpoint, Node, Service
+from pyagent.model.policy import GlobalNetworkPolicy, Profile, StagedGlobalNetworkPolicy, Tier
+from pyagent.model.resource import CALICO_V3, Metadata, Resource
+
+#: Every kind, by its name on the wire.
+KINDS: dict[str, type[Resource]] = {
+    kind.KIND: kind
+    for kind in (
+        Node,
+        HostEndpoint,
+        GlobalNetworkPolicy,
+        StagedGlobalNetworkPolicy,
+        GlobalNetworkSet,
+        Tier,
+        Profile,
+        KubeControllersConfiguration,
+        FelixConfiguration,
+        Service,
+        EndpointSlice,
+    )
+}
+
+__all__ = [
+    "CALICO_V3",
+    "KINDS",
+    "EndpointSlice",
+    "FelixConfiguration",
+    "GlobalNetworkPolicy",
+    "GlobalNetworkSet",
+    "HostEndpoint",
+    "KubeControllersConfiguration",
+    "Metadata",
+    "Node",
+    "Profile",
+    "Resource",
+    "Service",
+    "StagedGlobalNetworkPolicy",
+    "Tier",
+]
