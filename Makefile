@@ -1,0 +1,53 @@
+# Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
+.DEFAULT_GOAL := help
+.PHONY: help setup preflight check format test demo lab lab-down bench-verdict wheel clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+BIN := .venv/bin
+CHECKED := pyagent tests benchmarks scripts/preflight.py
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+setup: ## install Debian packages and .venv; nothing to do the second time
+	@scripts/setup
+
+preflight: setup
+	@$(PYTHON) scripts/preflight.py
+
+check: setup ## linters, types, layers, the C code's form and warnings
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	scripts/check-c
+	shellcheck scripts/setup scripts/check-c .ci/run
+	$(BIN)/codespell
+
+format: setup ## lay out Python and C as `make check` wants them
+	$(BIN)/ruff check --fix-only --quiet $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+	clang-format -i bpf/*.h $(wildcard bpf/*.c)
+
+test: preflight ## every tier: unit, property, dataplane, netns; a skipped test is a failure (root)
+	AUTOHEP_REQUIRE_ALL=1 $(PYTHON) -m pytest -q
+
+demo: preflight ## the walkthrough with real packets, step by step (root)
+	@$(PYTHON) -m tests.lab.story
+
+lab: preflight ## bring the lab up and leave it for playing by hand (root)
+	@$(PYTHON) -m tests.lab up
+
+lab-down: preflight ## remove what `make lab` made (root)
+	@$(PYTHON) -m tests.lab down
+
+bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
+	@$(PYTHON) benchmarks/verdict.py
+
+wheel: setup ## dist/*.whl, which carries the C sources
+	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean: ## remove what the other verbs left in the checkout, .venv included
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
