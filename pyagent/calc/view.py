@@ -1,6 +1,6 @@
 """What policy means for one node: the value that calc makes and the compiler reads.
 
-Everything is resolved (selectors to addresses, named ports to numbers, tiers to an order) and nothing is compiled.
+Everything is resolved (selectors to addresses, named ports to numbers, tiers to an order), nothing compiled.
 Equal parts are the same object, so that the compiler can deduplicate by identity.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from pyagent.abi import Action, TableKind
 
@@ -15,9 +16,11 @@ from pyagent.abi import Action, TableKind
 Net = tuple[int, int]
 #: Inclusive port range.
 PortRange = tuple[int, int]
+#: The index of a RuleRef that stands for an end, not for a rule.
+END: Final = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class AddressSet:
     """An OR of networks that some condition stands for; interned: one object per distinct condition.
 
@@ -41,8 +44,8 @@ class Side:
 class L4Match:
     """Protocol, destination port and ICMP conditions, ANDed; the empty one matches every packet.
 
-    ``protocols`` None: any. ``ports``/``not_ports``: destination ports; given only with port protocols, and a packet
-    of another protocol never matches ``ports``. ``icmp`` is (type, code or None).
+    ``protocols`` None: any. ``ports``/``not_ports``: destination ports; given only with port protocols, and a
+    packet of another protocol never matches ``ports``. ``icmp`` is (type, code or None).
     ``source_ports``/``not_source_ports`` likewise for the source port.
     """
 
@@ -77,10 +80,11 @@ class RuleAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleRef:
-    """Where a rule stands: its policy or profile, direction and index (from 0).
+    """Where a rule stands: its policy or profile, direction (``ingress`` or ``egress``) and index (from 0).
 
-    ``key`` is a stable 32-bit number, never 0, made from the owner's name, the direction and the rule's content, so that
-    counters survive edits elsewhere in the policy.
+    The end of a tier (kind ``Tier``) or of a table (kind ``HostEndpoint``) has index ``END``.
+    ``key`` is a stable 32-bit number, never 0, made from the owner's name, the direction and the rule's
+    content, so that counters survive edits elsewhere in the policy.
     """
 
     kind: str
@@ -90,7 +94,7 @@ class RuleRef:
     key: int
 
     def __str__(self) -> str:
-        return f"{self.owner}/{self.direction}[{self.index}]"
+        return f"{self.owner}/{self.direction}[{'end' if self.index == END else self.index}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +133,10 @@ class TierView:
 class TableView:
     """All that one (endpoint, stage, direction) asks of a packet.
 
-    After the last tier: ``profiles`` in order (LOCAL only), then ``end``: DENY for a LOCAL table, NONE for untracked and
-    preDNAT, DENY for forward. ``end_ref`` stands for it. A Pass in a profile denies. For untracked and preDNAT tables
-    the end of a tier is NONE too, never DENY: calc sets ``TierView.end`` to PASS there.
+    After the last tier: ``profiles`` in order (LOCAL only), then ``end``: DENY for a LOCAL table, NONE for
+    untracked and preDNAT, DENY for forward (NONE where all its policies are staged). ``end_ref`` stands for
+    it. A Pass in a profile denies. For untracked and preDNAT tables the end of a tier is NONE too, never
+    DENY: calc sets ``TierView.end`` to PASS there.
     """
 
     kind: TableKind
@@ -152,7 +157,10 @@ class EndpointView:
 
 @dataclass(frozen=True, slots=True)
 class Failsafe:
-    """A port that stays open whatever policy says: protocol number, port, peers' network (None: any)."""
+    """A port that stays open whatever policy says: protocol number, port, peers' network as CIDR (None: any).
+
+    ``direction`` is ``ingress`` or ``egress``.
+    """
 
     direction: str
     protocol: int
@@ -172,10 +180,11 @@ class PodToHost(StrEnum):
 class NodeView:
     """Everything the dataplane of one node enforces.
 
-    ``endpoints`` by slot; ``interfaces``: interface name -> slot, for all interfaces known in the facts that an endpoint
-    covers; ``wildcard``: the slot of the ``*`` endpoint or None, for interfaces that appear later. ``excluded``:
-    interface name -> reason. ``host``/``nodes``: this host's addresses (with broadcast and multicast) and the addresses
-    of all known nodes. ``warnings`` are for status: things ignored or empty, each a sentence.
+    ``endpoints`` by slot; ``interfaces``: interface name -> slot, for all interfaces known in the facts that
+    an endpoint covers; ``wildcard``: the slot of the ``*`` endpoint or None, for interfaces that appear
+    later. ``excluded``: interface name -> reason. ``host``/``nodes``: this host's addresses (with broadcast
+    and multicast) and the addresses of all known nodes. ``warnings`` are for status: things ignored or empty,
+    each a sentence.
     """
 
     node: str

@@ -1,0 +1,122 @@
+"""From all resources and one host's facts to the NodeView that its dataplane enforces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyagent.calc.active import Active, active_endpoints
+from pyagent.calc.configuration import node_ports, settings, tunnels
+from pyagent.calc.labels import Labels, endpoint_labels
+from pyagent.calc.nets import parse_net
+from pyagent.calc.order import OrderedTier, Policy, ordered_tiers
+from pyagent.calc.peers import Peers
+from pyagent.calc.rules import PolicyReader
+from pyagent.calc.stages import Applicable, tables
+from pyagent.calc.view import AddressSet, EndpointView, NodeView
+from pyagent.calc.world import World
+from pyagent.errors import SelectorError
+from pyagent.model import HostEndpoint, Profile
+from pyagent.model.facts import HostFacts
+from pyagent.selector import parse
+
+#: Local on every host: loopback, unspecified, limited broadcast, multicast.
+ALWAYS_LOCAL = ("127.0.0.0/8", "0.0.0.0", "255.255.255.255", "224.0.0.0/4", "::1", "::", "ff00::/8")  # noqa: S104
+
+
+class Calculator:
+    """Calculates one node's view again and again; what did not change is not calculated twice.
+
+    Parts of two views that are equal are the same objects: address sets always, policies where nothing they
+    look at has changed. Not for use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._peers = Peers()
+        self._reader = PolicyReader(self._peers)
+        self._host: AddressSet | None = None
+
+    def view(self, world: World, facts: HostFacts) -> NodeView:
+        """What ``world`` means for the host that ``facts`` describe."""
+        configured = settings(world, facts.node)
+        self._peers.update(world)
+        active = active_endpoints(world.of(HostEndpoint), facts, configured)
+        tiers, order_remarks = ordered_tiers(world)
+        ports, port_remarks = node_ports(world, configured.spec, facts)
+        warnings = {
+            *configured.warnings,
+            *active.warnings,
+            *order_remarks,
+            *port_remarks,
+            *self._peers.warnings,
+        }
+        endpoints = self._endpoints(world, active, tiers, warnings)
+        self._host = self._local_addresses(facts, warnings)
+        nodes = self._peers.nodes()
+        warnings |= self._reader.finish()
+        self._peers.sweep()
+        slots = {endpoint.name: endpoint.slot for endpoint in endpoints}
+        return NodeView(
+            node=facts.node,
+            endpoints=endpoints,
+            interfaces={interface: slots[name] for interface, name in active.interfaces.items()},
+            wildcard=None if active.wildcard is None else slots[active.wildcard],
+            excluded=active.excluded,
+            host=self._host,
+            nodes=nodes,
+            failsafes=configured.failsafes,
+            tunnels=tunnels(configured.spec, facts),
+            node_ports=ports,
+            pod_to_host=configured.pod_to_host,
+            warnings=tuple(sorted(warnings)),
+        )
+
+    def _endpoints(
+        self, world: World, active: Active, tiers: list[OrderedTier], warnings: set[str]
+    ) -> tuple[EndpointView, ...]:
+        profiles = world.of(Profile)
+        labels_of = {name: profile.spec.labels_to_apply for name, profile in profiles.items()}
+        views = []
+        for slot, endpoint in enumerate(active.endpoints):
+            labels = endpoint_labels(endpoint, labels_of)
+            names = dict.fromkeys(endpoint.spec.profiles)
+            missing = [name for name in names if name not in profiles]
+            warnings.update(
+                f"HostEndpoint {endpoint.name}: Profile {name} does not exist" for name in missing
+            )
+            own = [profiles[name] for name in names if name in profiles]
+            applicable = Applicable(endpoint, _selecting(tiers, labels, warnings), own)
+            views.append(EndpointView(endpoint.name, slot, tables(applicable, self._reader)))
+        return tuple(views)
+
+    def _local_addresses(self, facts: HostFacts, warnings: set[str]) -> AddressSet:
+        nets = {parse_net(text) for text in ALWAYS_LOCAL}
+        for text in (*facts.addresses, *facts.broadcasts):
+            try:
+                nets.add(parse_net(text))
+            except ValueError as error:
+                warnings.add(f"the host's own address {error}")
+        return self._peers.intern("this host", nets)
+
+
+def node_view(world: World, facts: HostFacts) -> NodeView:
+    """What ``world`` means for the host that ``facts`` describe, calculated from nothing."""
+    return Calculator().view(world, facts)
+
+
+def _selecting(tiers: list[OrderedTier], labels: Labels, warnings: set[str]) -> list[OrderedTier]:
+    """The tiers with only the policies that select an endpoint with ``labels``."""
+    return [
+        OrderedTier(tier.name, tier.passes, tuple(p for p in tier.policies if _selects(p, labels, warnings)))
+        for tier in tiers
+    ]
+
+
+def _selects(policy: Policy, labels: Mapping[str, str], warnings: set[str]) -> bool:
+    spec = policy.spec
+    if spec.namespace_selector or spec.service_account_selector:
+        return False  # host endpoints have neither namespace nor service account
+    try:
+        return parse(spec.selector).matches(labels)
+    except SelectorError as error:
+        warnings.add(f"{policy.KIND} {policy.name} selects nothing: {error}")
+        return False

@@ -1,0 +1,326 @@
+"""Peers: what selectors, network lists, named ports and services stand for, as interned sets of addresses.
+
+Everything a rule can name as its other side is a row: host endpoints with their expectedIPs, network sets
+with their networks. Answers are kept until a change could alter them, and a condition whose content did not
+change gives the same object again, so that whoever holds it can tell by identity that nothing happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from pyagent.calc.labels import Labels, LabelTable, Mask, endpoint_labels
+from pyagent.calc.nets import by_version, net_text, parse_net
+from pyagent.calc.ports import PortGroup, protocol_number, union
+from pyagent.calc.view import AddressSet, Net
+from pyagent.calc.world import World
+from pyagent.model import EndpointSlice, GlobalNetworkSet, HostEndpoint, Node, Profile, Resource
+from pyagent.model.packet import PROTOCOL_NUMBERS
+from pyagent.selector import parse
+
+SERVICE_LABEL = "kubernetes.io/service-name"
+CREATED_BY_LABEL = "projectcalico.org/created-by"
+#: Networks named in a set's own name before the rest is only counted.
+NAMED_NETS = 4
+
+Triples = dict[tuple[int, int], set[tuple[int, Net]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One peer. ``ports``: (name, protocol, port). ``node``: its addresses are a node's."""
+
+    labels: Labels
+    nets: frozenset[tuple[int, Net]]
+    ports: tuple[tuple[str, int, int], ...] = ()
+    node: bool = False
+    bad: tuple[str, ...] = ()
+
+
+class Peers:
+    """The peers of one World at a time; ``update`` moves it to another."""
+
+    def __init__(self) -> None:
+        self.warnings: tuple[str, ...] = ()
+        self._interned: WeakValueDictionary[Hashable, AddressSet] = WeakValueDictionary()
+        self._seen: tuple[object, ...] = ()
+        self._labels_of: dict[str, Labels] = {}
+        self._resources: dict[str, Resource] = {}
+        self._rows: dict[str, _Row] = {}
+        self._places: dict[str, int] = {}
+        self._slices: Mapping[str, EndpointSlice] = {}
+        self._nodes: Mapping[str, Node] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._table = LabelTable([row.labels for row in self._rows.values()])
+        self._places = {key: place for place, key in enumerate(self._rows)}
+        self._index: dict[int, _NetIndex] = {}
+        self._by_selector: dict[str, AddressSet] = {}
+        self._by_nets: dict[tuple[str, ...], AddressSet] = {}
+        self._by_port: dict[tuple[str, tuple[str, ...]], tuple[PortGroup, ...]] = {}
+        self._by_service: dict[tuple[str, str], tuple[PortGroup, ...]] = {}
+        self._node_set: AddressSet | None = None
+        self._asked: set[object] = set()
+
+    # -- changes
+
+    def update(self, world: World) -> None:
+        """Move to ``world``, keeping every answer that the difference cannot touch."""
+        self._update_kubernetes(world)
+        seen = (world.of(HostEndpoint), world.of(GlobalNetworkSet), world.of(Profile))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        labels_of: dict[str, Labels] = {
+            name: labels for name, profile in seen[2].items() if (labels := profile.spec.labels_to_apply)
+        }
+        if labels_of != self._labels_of:
+            self._labels_of, self._resources = labels_of, {}
+        old, self._rows = self._rows, self._read(seen[0], seen[1])
+        self.warnings = tuple(text for row in self._rows.values() for text in row.bad)
+        if old.keys() == self._rows.keys() and all(
+            map(_same_addresses, old.values(), map(self._rows.get, old))
+        ):
+            self._rows = {
+                key: self._rows[key] for key in old
+            }  # places are positions in the order of the start
+            self._relabel(old)
+        else:
+            self._clear()
+
+    def _update_kubernetes(self, world: World) -> None:
+        slices, nodes = world.of(EndpointSlice), world.of(Node)
+        if slices != self._slices:
+            self._slices, self._by_service = slices, {}
+        if nodes != self._nodes:
+            self._nodes, self._node_set = nodes, None
+
+    def _read(
+        self, endpoints: Mapping[str, HostEndpoint], sets: Mapping[str, GlobalNetworkSet]
+    ) -> dict[str, _Row]:
+        """The rows of all peers, by kind and name; those of unchanged resources are the old objects."""
+        rows: dict[str, _Row] = {}
+        resources: dict[str, Resource] = {}
+        for initial, resource in _keyed(endpoints, sets):
+            key = initial + resource.metadata.name
+            if self._resources.get(key) is resource:
+                rows[key] = self._rows[key]
+            elif isinstance(resource, HostEndpoint):
+                rows[key] = _endpoint_row(resource, self._labels_of)
+            else:
+                rows[key] = _set_row(resource)
+            resources[key] = resource
+        self._resources = resources
+        return rows
+
+    def _relabel(self, old: dict[str, _Row]) -> None:
+        """Only labels differ: forget the answers of the selectors that look at those."""
+        keys: set[str] = set()
+        for key, row in self._rows.items():
+            if row is not old[key]:
+                keys |= self._table.replace(self._places[key], row.labels)
+        if not keys:
+            return
+        self._table.forget(keys)
+        self._by_selector = {t: s for t, s in self._by_selector.items() if not keys & parse(t).keys()}
+        self._by_port = {k: groups for k, groups in self._by_port.items() if not keys & parse(k[0]).keys()}
+
+    def sweep(self) -> None:
+        """Drop the answers that nobody asked for since the last sweep."""
+        asked, self._asked = self._asked, set()
+        self._by_selector = {key: value for key, value in self._by_selector.items() if key in asked}
+        self._by_nets = {key: value for key, value in self._by_nets.items() if key in asked}
+        self._by_port = {key: value for key, value in self._by_port.items() if key in asked}
+        self._by_service = {key: value for key, value in self._by_service.items() if key in asked}
+
+    # -- questions
+
+    def selector(self, text: str) -> AddressSet:
+        """The addresses of all peers that the selector picks. Raises SelectorError."""
+        self._asked.add(text)
+        found = self._by_selector.get(text)
+        if found is None:
+            selector = parse(text)
+            found = self._by_selector[text] = self._gather(str(selector), self._table.picked(selector))
+        return found
+
+    def nets(self, nets: tuple[str, ...]) -> AddressSet:
+        """The networks of a list. Raises ValueError."""
+        self._asked.add(nets)
+        found = self._by_nets.get(nets)
+        if found is None:
+            parsed = {parse_net(net) for net in nets}
+            found = self._by_nets[nets] = self._same_or_new(
+                _list_name(parsed), *by_version(parsed), frozenset(parsed)
+            )
+        return found
+
+    def named_ports(self, selector: str, names: tuple[str, ...]) -> tuple[PortGroup, ...]:
+        """Ports with one of ``names`` of the host endpoints that ``selector`` picks. Raises SelectorError."""
+        key = (selector, names)
+        self._asked.add(key)
+        if key not in self._by_port:
+            self._by_port[key] = self._find_ports(selector, names)
+        return self._by_port[key]
+
+    def service(self, namespace: str, name: str) -> tuple[PortGroup, ...]:
+        """Addresses and ports of a Service's EndpointSlices."""
+        key = (namespace, name)
+        self._asked.add(key)
+        if key not in self._by_service:
+            triples = _service_triples(self._slices, namespace, name)
+            self._by_service[key] = self._groups(f"service {namespace}/{name}", triples)
+        return self._by_service[key]
+
+    def nodes(self) -> AddressSet:
+        """All known nodes' addresses: of automatic and ``*`` host endpoints, and InternalIPs of Nodes."""
+        if self._node_set is None:
+            nets = {net for row in self._rows.values() if row.node for net in row.nets}
+            self._node_set = self.intern("all nodes", nets | _internal_addresses(self._nodes))
+        return self._node_set
+
+    def intern(self, name: str, nets: set[tuple[int, Net]]) -> AddressSet:
+        """The one AddressSet of that name and content."""
+        return self._same_or_new(name, *by_version(nets))
+
+    # -- how answers are found
+
+    def _same_or_new(
+        self, name: str, v4: tuple[Net, ...], v6: tuple[Net, ...], condition: Hashable = None
+    ) -> AddressSet:
+        """The set already made for ``condition`` (by default its name) if its content is still the same."""
+        key = name if condition is None else condition
+        known = self._interned.get(key)
+        if known is None or known.v4 != v4 or known.v6 != v6:
+            known = self._interned[key] = AddressSet(name, v4, v6)
+        return known
+
+    def _gather(self, name: str, mask: Mask) -> AddressSet:
+        if not self._index:
+            self._index = {version: _NetIndex(version, self._rows.values()) for version in (4, 6)}
+        return self._same_or_new(name, self._index[4].of(mask), self._index[6].of(mask))
+
+    def _find_ports(self, selector: str, names: tuple[str, ...]) -> tuple[PortGroup, ...]:
+        parsed = parse(selector)
+        wanted = frozenset(names)
+        rows = list(self._rows.values())
+        triples: Triples = {}
+        for place in np.flatnonzero(self._table.picked(parsed)).tolist():
+            row = rows[place]
+            for name, protocol, port in row.ports:
+                if name in wanted:
+                    triples.setdefault((protocol, port), set()).update(row.nets)
+        return self._groups(f"port {', '.join(names)} of {parsed}", triples)
+
+    def _groups(self, name: str, triples: Triples) -> tuple[PortGroup, ...]:
+        """Triples as groups: all ports of a protocol that have the same addresses are one group."""
+        same: dict[tuple[int, frozenset[tuple[int, Net]]], list[int]] = {}
+        for (protocol, port), nets in sorted(triples.items(), key=lambda item: item[0]):
+            if nets:
+                same.setdefault((protocol, frozenset(nets)), []).append(port)
+        return tuple(
+            PortGroup(
+                self.intern(f"{name} ({protocol}:{ports[0]})", set(nets)),
+                protocol,
+                union((p, p) for p in ports),
+            )
+            for (protocol, nets), ports in same.items()
+        )
+
+
+class _NetIndex:
+    """All networks of all rows of one IP version, sorted, and which row owns which."""
+
+    def __init__(self, version: int, rows: Iterable[_Row]) -> None:
+        owned = sorted((net, place) for place, row in enumerate(rows) for v, net in row.nets if v == version)
+        self._owner = np.array([place for _, place in owned], dtype=np.int64)
+        self._nets: list[Net] = []
+        ids = []
+        for net, _ in owned:
+            if not self._nets or self._nets[-1] != net:
+                self._nets.append(net)
+            ids.append(len(self._nets) - 1)
+        self._ids = np.array(ids, dtype=np.int64)
+
+    def of(self, mask: Mask) -> tuple[Net, ...]:
+        """The networks of the rows in ``mask``, sorted, each once."""
+        if not self._nets:
+            return ()
+        chosen = np.zeros(len(self._nets), dtype=np.bool_)
+        chosen[self._ids[mask[self._owner]]] = True
+        return tuple(map(self._nets.__getitem__, np.flatnonzero(chosen).tolist()))
+
+
+def _list_name(nets: set[tuple[int, Net]]) -> str:
+    """The first networks of a list and how many there are besides."""
+    shown = ", ".join(net_text(version, net) for version, net in sorted(nets)[:NAMED_NETS])
+    more = len(nets) - NAMED_NETS
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _keyed(
+    endpoints: Mapping[str, HostEndpoint], sets: Mapping[str, GlobalNetworkSet]
+) -> Iterable[tuple[str, HostEndpoint | GlobalNetworkSet]]:
+    yield from (("e", endpoint) for endpoint in endpoints.values())
+    yield from (("s", network_set) for network_set in sets.values())
+
+
+def _same_addresses(one: _Row, other: _Row | None) -> bool:
+    if one is other:
+        return True
+    return other is not None and (one.nets, one.ports, one.node) == (other.nets, other.ports, other.node)
+
+
+def _endpoint_row(endpoint: HostEndpoint, labels_of: Mapping[str, Labels]) -> _Row:
+    spec = endpoint.spec
+    bad: list[str] = []
+    nets = _parse_all(spec.expected_ips, f"HostEndpoint {endpoint.name}", bad)
+    ports = []
+    for port in spec.ports:
+        try:
+            ports.append((port.name, protocol_number(port.protocol), port.port))
+        except ValueError as error:
+            bad.append(f"HostEndpoint {endpoint.name}: port {port.name!r} is ignored: {error}")
+    node = spec.interface_name == "*" or CREATED_BY_LABEL in endpoint.metadata.labels
+    return _Row(endpoint_labels(endpoint, labels_of), nets, tuple(ports), node, tuple(bad))
+
+
+def _set_row(network_set: GlobalNetworkSet) -> _Row:
+    bad: list[str] = []
+    nets = _parse_all(network_set.spec.nets, f"GlobalNetworkSet {network_set.name}", bad)
+    return _Row(network_set.metadata.labels, nets, bad=tuple(bad))
+
+
+def _parse_all(texts: Iterable[str], owner: str, bad: list[str]) -> frozenset[tuple[int, Net]]:
+    """The networks of ``texts``; what is none becomes a sentence in ``bad``."""
+    nets = set()
+    for text in texts:
+        try:
+            nets.add(parse_net(text))
+        except ValueError as error:
+            bad.append(f"{owner}: {error} and is ignored")
+    return frozenset(nets)
+
+
+def _internal_addresses(nodes: Mapping[str, Node]) -> set[tuple[int, Net]]:
+    texts = [a.address for node in nodes.values() for a in node.status.addresses if a.type == "InternalIP"]
+    return set(_parse_all(texts, "Node", []))
+
+
+def _service_triples(slices: Mapping[str, EndpointSlice], namespace: str, name: str) -> Triples:
+    triples: Triples = {}
+    for item in slices.values():
+        metadata = item.metadata
+        if metadata.namespace != namespace or metadata.labels.get(SERVICE_LABEL) != name:
+            continue
+        texts = [address for endpoint in item.endpoints for address in endpoint.addresses]
+        nets = _parse_all(texts, f"EndpointSlice {metadata.name}", [])
+        for port in item.ports:
+            if port.port is not None and port.protocol in PROTOCOL_NUMBERS:
+                triples.setdefault((PROTOCOL_NUMBERS[port.protocol], port.port), set()).update(nets)
+    return triples
