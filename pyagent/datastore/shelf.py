@@ -1,0 +1,266 @@
+"""Reading the files of an embedded datastore, whoever wrote them: this project or an editor.
+
+Beside each resource's file lies a record of its last good version (``.last-good/``): the resource as it
+is in force, with the metadata that the store assigned, and the hash of the file it was read from.
+Whenever a file's hash is not the one in its record, somebody edited it by hand (or a writer was killed
+between the two): it is then *adopted*, that is validated and given a resourceVersion, or, if it is
+broken, reported while the record stays in force. The edited file itself is never rewritten, so comments
+and layout survive.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyagent import manifest
+from pyagent.datastore import files, layout
+from pyagent.datastore.layout import Slot
+from pyagent.datastore.lineage import as_edited, with_revision
+from pyagent.errors import DatastoreError, Problem
+from pyagent.model import Resource
+
+log = logging.getLogger(__name__)
+
+_RECORD_HEADER = re.compile(rb"# last good version, read from sha256:([0-9a-f]{64})\n")
+_MISTAKEN_SUFFIXES = {".yml", ".json"}
+_VERSION = re.compile(rb"resourceVersion: [\"']?([0-9]+)")
+#: A lost counter restarts this far beyond every number still to be seen, so that none is given out twice.
+_LOST_COUNTER_GAP = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is at a place: the version in force (None: there never was a good one), and what is wrong.
+
+    ``digest`` identifies the file's content.
+    """
+
+    resource: Resource | None
+    problems: tuple[Problem, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    resource: Resource
+    digest: str
+
+
+class Shelf:
+    """The files below ``root``. Methods that need the store's lock say so; others take it if they must."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._counter = files.Counter(root / layout.REVISION)
+        # Parsing YAML costs a millisecond a resource, so that is remembered, always by content: never stale.
+        self._records: dict[Slot, tuple[bytes, _Record | None]] = {}
+        self._broken: dict[Slot, tuple[str, tuple[Problem, ...]]] = {}
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other writer out, in this process and in others."""
+        with files.locked(self._root / layout.LOCK):
+            yield
+
+    def revision(self) -> int:
+        """The last resourceVersion given out; 0 if none was."""
+        return self._counter.read() or 0
+
+    def next_revision(self) -> int:
+        """A resourceVersion never given out before. Needs the lock."""
+        last = self._counter.read()
+        if last is None:
+            last = self._highest_seen()
+        self._counter.write(last + 1)
+        return last + 1
+
+    def slots(self, kind: str) -> set[Slot]:
+        """The places of a kind where a file is now."""
+        return self._slots_below(self._root, kind)
+
+    def strays(self, kind: str) -> set[Path]:
+        """Files beside a kind's resources that look meant as some, yet are not read for their name."""
+        top = self._root / layout.kind_directory(kind)[0]
+        return {path for path in top.rglob("*") if path.suffix in _MISTAKEN_SUFFIXES}
+
+    def orphans(self, kind: str) -> set[Slot]:
+        """The places of a kind with a record whose file is gone: removed by hand."""
+        return self._slots_below(self._root / layout.LAST_GOOD, kind) - self.slots(kind)
+
+    def read(self, slot: Slot) -> Stored | None:
+        """What is at a place, adopted if need be; None if there is no file."""
+        stored = self._read_known(slot)
+        if isinstance(stored, bytes):
+            with self.lock():
+                return self.adopt(slot)
+        return stored
+
+    def adopt(self, slot: Slot) -> Stored | None:
+        """``read`` for somebody who holds the lock."""
+        content = self._read_known(slot)
+        if not isinstance(content, bytes):
+            return content
+        record = self._record(slot)
+        before = record.resource if record else None
+        digest = _digest(content)
+        resource, problems = _parse(content, slot, self._root / slot.relative)
+        if resource is None:
+            self._broken[slot] = (digest, problems)
+            _warn_of_broken(slot, problems, before)
+            return Stored(before, problems, digest)
+        after = as_edited(resource, before)
+        if after != before:
+            after = with_revision(after, self.next_revision())
+            log.info(
+                "adopted kind=%s name=%s resourceVersion=%s",
+                slot.kind,
+                slot.name,
+                after.metadata.resource_version,
+            )
+        self._write_record(slot, after, digest)
+        return Stored(after, (), digest)
+
+    def put(self, slot: Slot, resource: Resource) -> None:
+        """Write a resource that carries its metadata already. Needs the lock."""
+        content = manifest.dump_yaml(manifest.encode(resource)).encode()
+        path = self._root / slot.relative
+        files.make_directory(path.parent, self._root)
+        # The file before the record: a writer killed between the two leaves an edit to adopt, and the
+        # record still holds the last version that anybody was told about.
+        files.replace(path, content)
+        self._write_record(slot, resource, _digest(content))
+
+    def remove(self, slot: Slot) -> None:
+        """Remove file and record. Needs the lock."""
+        files.remove(self._root / slot.relative)
+        self._forget(slot)
+
+    def sweep(self, slots: set[Slot]) -> None:
+        """Drop the records of files that were removed by hand, so that a new file there is a new resource."""
+        if not slots:
+            return
+        with self.lock():
+            for slot in slots:
+                if not (self._root / slot.relative).exists():
+                    self._forget(slot)
+                    log.info("removed by hand kind=%s name=%s", slot.kind, slot.name)
+
+    def clean(self) -> None:
+        """Remove what killed writers left. Needs the lock, for a living writer's file looks the same."""
+        for leftover in self._root.rglob(f"{files.TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
+
+    def _read_known(self, slot: Slot) -> Stored | bytes | None:
+        """What is at a place if that needs no adoption, else the file's content."""
+        try:
+            content = files.read_regular(self._root / slot.relative)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            raise DatastoreError(str(error)) from error
+        except OSError as error:
+            reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
+            problem = Problem("", reason, file=str(self._root / slot.relative))
+            record = self._record(slot)
+            return Stored(record.resource if record else None, (problem,), "")
+        digest = _digest(content)
+        record = self._record(slot)
+        if record and record.digest == digest:
+            return Stored(record.resource, (), digest)
+        broken_digest, problems = self._broken.get(slot, ("", ()))
+        if broken_digest == digest:
+            return Stored(record.resource if record else None, problems, digest)
+        return content
+
+    def _record_path(self, slot: Slot) -> Path:
+        return self._root / layout.LAST_GOOD / slot.relative
+
+    def _record(self, slot: Slot) -> _Record | None:
+        try:
+            content = files.read_regular(self._record_path(slot))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        known, record = self._records.get(slot, (b"", None))
+        if known != content:
+            record = _parse_record(content, slot, self._record_path(slot))
+            self._records[slot] = (content, record)
+        return record
+
+    def _write_record(self, slot: Slot, resource: Resource, digest: str) -> None:
+        text = manifest.dump_yaml(manifest.encode(resource))
+        content = f"# last good version, read from sha256:{digest}\n{text}".encode()
+        path = self._record_path(slot)
+        files.make_directory(path.parent, self._root)
+        files.replace(path, content)
+        self._broken.pop(slot, None)
+        self._records[slot] = (content, _Record(resource, digest))
+
+    def _forget(self, slot: Slot) -> None:
+        files.remove(self._record_path(slot))
+        self._records.pop(slot, None)
+        self._broken.pop(slot, None)
+
+    def _slots_below(self, top: Path, kind: str) -> set[Slot]:
+        plural, namespaced = layout.kind_directory(kind)
+        paths = (top / plural).glob("*/*" if namespaced else "*")
+        return {slot for path in paths if (slot := layout.slot_at(path.relative_to(top))) is not None}
+
+    def _highest_seen(self) -> int:
+        """Where to go on without a counter: from nothing in a new store, else beyond every version."""
+        texts = (files.read_regular(path) for path in self._root.rglob(f"*{layout.SUFFIX}") if path.is_file())
+        versions = [int(version) for text in texts for version in _VERSION.findall(text)]
+        if not versions:
+            return 0
+        log.warning("revision counter lost; going on beyond every resourceVersion file=%s", layout.REVISION)
+        return max(versions) + _LOST_COUNTER_GAP
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _parse(content: bytes, slot: Slot, path: Path) -> tuple[Resource | None, tuple[Problem, ...]]:
+    """The one resource that a file must hold, or what is wrong."""
+    try:
+        documents = manifest.load(content.decode(), str(path))
+    except UnicodeDecodeError as error:
+        return None, (Problem("", f"not UTF-8 text: {error.reason} at byte {error.start}", file=str(path)),)
+    if len(documents) != 1:
+        return None, (Problem("", f"must hold exactly one resource, not {len(documents)}", file=str(path)),)
+    document = documents[0]
+    if document.resource is None or document.problems:
+        return None, document.problems
+    resource = document.resource
+    metadata = resource.metadata
+    if layout.slot_of(resource.kind, metadata.namespace, resource.name) != slot:
+        place = f"kind {slot.kind}, name {slot.name}" + (
+            f", namespace {slot.namespace}" if slot.namespace else ""
+        )
+        reason = f"the file's place says {place}"
+        return None, (Problem("metadata.name", reason, resource.name, document.line, str(path)),)
+    return resource, ()
+
+
+def _parse_record(content: bytes, slot: Slot, path: Path) -> _Record | None:
+    header = _RECORD_HEADER.match(content)
+    if header is None:
+        return None
+    resource, _problems = _parse(content, slot, path)
+    return _Record(resource, header[1].decode()) if resource else None
+
+
+def _warn_of_broken(slot: Slot, problems: tuple[Problem, ...], before: Resource | None) -> None:
+    log.warning(
+        "broken file kind=%s name=%s in_force=%s problems=%r",
+        slot.kind,
+        slot.name,
+        f"resourceVersion {before.metadata.resource_version}" if before else "none",
+        "; ".join(map(str, problems)),
+    )

@@ -1,0 +1,25 @@
+"""Every implementation of Datastore keeps the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyagent.datastore import Datastore, EmbeddedDatastore
+from tests.support.datastore_contract import DatastoreContract
+from tests.support.memory_datastore import MemoryDatastore
+
+IMPLEMENTATIONS: dict[str, Callable[[Path], Datastore]] = {
+    "embedded": lambda directory: EmbeddedDatastore(directory / "store"),
+    "memory": lambda _directory: MemoryDatastore(),
+}
+
+
+class TestDatastore(DatastoreContract):
+    """The contract, once an implementation."""
+
+    @pytest.fixture(params=list(IMPLEMENTATIONS))
+    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Datastore:
+        return IMPLEMENTATIONS[request.param](tmp_path)
