@@ -1,0 +1,224 @@
+"""Pinned maps as Python objects: opened with a check of their shape, read and written in bulk.
+
+Keys and values are bytes; their layouts are in :mod:`pyagent.abi`.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pyagent.bpf import numbers, syscall
+from pyagent.bpf.objects import MapInfo, map_info
+from pyagent.errors import DriftError, KernelError
+
+_BATCH: Final = 4096
+_LARGEST_BATCH: Final = 1 << 20
+
+
+def possible_cpus() -> int:
+    """How many CPUs the kernel keeps per-CPU cells for."""
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    return int(text.strip().split(",")[-1].split("-")[-1]) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """What a map must be; sizes in bytes, None: anything will do."""
+
+    name: str
+    type: numbers.MapType
+    key_size: int
+    value_size: int
+    max_entries: int | None = None
+    flags: int | None = None
+
+    def differences(self, info: MapInfo) -> list[str]:
+        """Say where ``info`` is not what this asks for."""
+        wanted = (
+            ("type", int(self.type), info.type),
+            ("key size", self.key_size, info.key_size),
+            ("value size", self.value_size, info.value_size),
+            ("max entries", self.max_entries, info.max_entries),
+            ("flags", self.flags, info.flags),
+        )
+        return [f"{what} is {have}, not {want}" for what, want, have in wanted if want not in (None, have)]
+
+
+class Map:
+    """One map of the kernel. Close it, or use it as a context manager.
+
+    ``value_bytes`` is what a value takes in user space: in per-CPU maps a cell, rounded up to 8 bytes, a CPU.
+    """
+
+    def __init__(self, fd: int, name: str = "") -> None:
+        self.fd = fd
+        self.info = map_info(fd)
+        self.name = name or self.info.name
+        self.per_cpu = self.info.type in numbers.PER_CPU
+        self.value_bytes = (
+            (self.info.value_size + 7 & ~7) * possible_cpus() if self.per_cpu else self.info.value_size
+        )
+
+    @classmethod
+    def open(cls, path: Path, spec: MapSpec | None = None) -> Self:
+        """Open the map pinned at ``path``; DriftError if it is not what ``spec`` asks for."""
+        opened = cls(syscall.obj_get(path), spec.name if spec else path.name)
+        differences = spec.differences(opened.info) if spec else []
+        if differences:
+            opened.close()
+            raise DriftError(f"map {path}: {'; '.join(differences)}")
+        return opened
+
+    @classmethod
+    def create(cls, spec: MapSpec) -> Self:
+        """Make a map that nobody has pinned yet; it lives as long as it is open."""
+        entries = spec.max_entries or 1
+        sizes = (spec.key_size, spec.value_size, entries, spec.flags or 0)
+        return cls(syscall.map_create(spec.type, *sizes, name=spec.name), spec.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; a second time does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    # ---- single elements ----
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of ``key``, None if there is none."""
+        return syscall.map_lookup(self.fd, key, self.value_bytes)
+
+    def set(self, key: bytes, value: bytes | bytearray | memoryview, flags: int = numbers.UPDATE_ANY) -> None:
+        """Set ``key`` to ``value``."""
+        self._must_fit(len(key), self.info.key_size, "key")
+        self._must_fit(len(value), self.value_bytes, "value")
+        syscall.map_update(self.fd, key, value, flags)
+
+    def delete(self, key: bytes) -> bool:
+        """Delete ``key``; False if there was none."""
+        self._must_fit(len(key), self.info.key_size, "key")
+        return syscall.map_delete(self.fd, key)
+
+    # ---- all elements ----
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over the elements, each key once.
+
+        What is added or deleted meanwhile may be missed or still be seen.
+        """
+        seen: set[bytes] = set()
+        for batch in self._batches():
+            for key, value in _pairs(batch, self.info.key_size, self.value_bytes):
+                if key not in seen:
+                    seen.add(key)
+                    yield key, value
+
+    def keys(self) -> Iterator[bytes]:
+        """Iterate over the keys, each once."""
+        return (key for key, _ in self.items())
+
+    def __len__(self) -> int:
+        """Count the elements, by reading them all."""
+        return sum(1 for _ in self.items())
+
+    def update_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> int:
+        """Set many elements with few system calls; returns how many. What is not named stays."""
+        keys, values, count = bytearray(), bytearray(), 0
+        for key, value in pairs:
+            self._must_fit(len(key), self.info.key_size, "key")
+            self._must_fit(len(value), self.value_bytes, "value")
+            keys += key
+            values += value
+            count += 1
+        if count:
+            syscall.map_update_batch(self.fd, keys, values, count)
+        return count
+
+    def delete_many(self, keys: Iterable[bytes]) -> int:
+        """Delete many keys; those that are gone already do not disturb. Returns how many were there."""
+        wanted = list(keys)
+        deleted = start = 0
+        while start < len(wanted):
+            rest = wanted[start:]
+            done = syscall.map_delete_batch(self.fd, b"".join(rest), len(rest))
+            deleted += done
+            start += done + 1  # the batch stopped at a key that was gone, or it is finished
+        return deleted
+
+    def clear(self) -> int:
+        """Delete every element of a hash or trie; returns how many."""
+        return self.delete_many(list(self.keys()))
+
+    # ---- special shapes ----
+
+    def sum_per_cpu(self, key: bytes) -> tuple[int, ...] | None:
+        """Add a per-CPU value of u64 fields up over all CPUs; None if there is no such element."""
+        value = self.get(key)
+        return None if value is None else self.sum_value(value)
+
+    def sum_value(self, value: bytes) -> tuple[int, ...]:
+        """Add one raw per-CPU value of u64 fields up over all CPUs."""
+        fields = self.info.value_size // 8
+        cells = struct.iter_unpack(f"={fields}Q", value)
+        return tuple(sum(column) for column in zip(*cells, strict=True))
+
+    def memory(self, writable: bool = True) -> mmap.mmap:
+        """Map an F_MMAPABLE array into memory: elements lie one after another, each rounded up to 8 bytes.
+
+        The caller closes it; it outlives the map's own descriptor. Fit for memoryview and numpy.frombuffer.
+        """
+        if not self.info.flags & numbers.F_MMAPABLE:
+            raise KernelError(f"map {self.name} into memory", errno.EINVAL, "it was not made with F_MMAPABLE")
+        size = (self.info.value_size + 7 & ~7) * self.info.max_entries
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            return mmap.mmap(self.fd, size, mmap.MAP_SHARED, protection)
+        except OSError as error:
+            raise KernelError(f"map {self.name} into memory", error.errno or errno.EIO) from error
+
+    def _must_fit(self, have: int, want: int, what: str) -> None:
+        # The kernel reads as many bytes as the map says, whatever we hand over.
+        if have != want:
+            raise DriftError(f"map {self.name}: {what} has {have} bytes, not {want}")
+
+    def _batches(self) -> Iterator[syscall.Batch]:
+        token: bytes | None = None
+        count = min(_BATCH, max(self.info.max_entries, 16))
+        received, limit = 0, 2 * self.info.max_entries + _BATCH
+        # A trie whose token was deleted meanwhile starts anew: bounded, lest a busy writer hold us here.
+        while received < limit:
+            try:
+                batch = syscall.map_lookup_batch(self.fd, token, self.info.key_size, self.value_bytes, count)
+            except KernelError as error:
+                if error.errno != errno.ENOSPC or count >= _LARGEST_BATCH:
+                    raise
+                count *= 2  # a hash bucket with more elements than we made room for
+                continue
+            yield batch
+            received += batch.count
+            token = batch.token
+            if token is None:
+                return
+
+
+def _pairs(batch: syscall.Batch, key_size: int, value_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+    for index in range(batch.count):
+        key_at, value_at = index * key_size, index * value_bytes
+        yield batch.keys[key_at : key_at + key_size], batch.values[value_at : value_at + value_bytes]
