@@ -27,6 +27,7 @@ POD_GATEWAY = "169.254.1.1"
 POD_INTERFACE_MAC = "ee:ee:ee:ee:ee:ee"
 POD_GATEWAY6 = "fe80::ecee:eeff:feee:eeee"  # what that MAC makes
 NETNS = Path("/run/netns")
+NAMESPACES = ("bridge", *MACHINES)
 
 # Duplicate address detection would leave addresses unusable for a second or two; nobody else is here.
 SYSCTLS_EVERYWHERE = {
@@ -60,7 +61,7 @@ class Network:
 
     def up(self) -> None:
         """Make everything; the caller calls down() if this raises."""
-        for name in ("bridge", *MACHINES):
+        for name in NAMESPACES:
             run(["ip", "netns", "add", self.namespace(name)])
             self._sysctl(name, SYSCTLS_EVERYWHERE)
             self._ip(name, ["link set lo up"])
@@ -76,24 +77,21 @@ class Network:
         self._routes_to_pods(EXTERNAL)
 
     def down(self) -> None:
-        """Remove every namespace with this prefix, also those of an attempt that failed half-way."""
-        if NETNS.is_dir():
-            for path in sorted(NETNS.glob(f"{self.prefix}-*")):
-                run(["ip", "netns", "delete", path.name])
+        """Remove what is there, also what an attempt that failed half-way has left."""
+        for name in self._present():
+            run(["ip", "netns", "delete", self.namespace(name)])
 
     def exists(self) -> bool:
         """Whether any namespace of this lab is there."""
-        return any(NETNS.glob(f"{self.prefix}-*"))
+        return bool(self._present())
 
     def processes(self) -> list[int]:
         """Everything that still runs inside the lab's namespaces."""
-        found = []
-        for path in NETNS.glob(f"{self.prefix}-*") if NETNS.is_dir() else ():
-            listed = subprocess.run(
-                ["ip", "netns", "pids", path.name], capture_output=True, text=True, check=False
-            )
-            found += [int(pid) for pid in listed.stdout.split()]
-        return found
+        listed = (run(["ip", "netns", "pids", self.namespace(name)]) for name in self._present())
+        return [int(pid) for output in listed for pid in output.split()]
+
+    def _present(self) -> list[str]:
+        return [name for name in NAMESPACES if self.path(name).exists()]
 
     def _bridge(self) -> None:
         self._sysctl("bridge", SYSCTLS_BRIDGE)

@@ -34,7 +34,7 @@ class Outcome:
 
 
 async def attempt(namespace: Path, address: str, port: int, protocol: str, patience: float) -> Outcome:
-    """Send a line to a lab service (or an echo request) and wait ``patience`` seconds for its answer."""
+    """Ask a lab service (tcp, udp), a web server or a host (icmp); ``patience`` is in seconds."""
     started = time.monotonic()
     how, peer = "answered", ""
     try:
@@ -84,6 +84,17 @@ async def _udp(namespace: Path, address: str, port: int) -> str:
         return (await loop.sock_recv(client, 200)).decode().split()[0]
 
 
+async def _web(namespace: Path, address: str, port: int) -> str:
+    """A page from a web server; who asked is in the server's log only."""
+    loop = asyncio.get_running_loop()
+    with _socket(namespace, address, socket.SOCK_STREAM) as client:
+        await loop.sock_connect(client, (address, port))
+        await loop.sock_sendall(client, b"GET / HTTP/1.0\r\n\r\n")
+        if not (await loop.sock_recv(client, 200)).startswith(b"HTTP/1.0 200"):
+            raise ConnectionAbortedError(errno.ECONNABORTED, "not a web page")
+        return ""
+
+
 async def _icmp(namespace: Path, address: str, _port: int) -> str:
     loop = asyncio.get_running_loop()
     family = _family(address)
@@ -96,7 +107,7 @@ async def _icmp(namespace: Path, address: str, _port: int) -> str:
         return ""
 
 
-_PROTOCOLS = {"tcp": _tcp, "udp": _udp, "icmp": _icmp}
+_PROTOCOLS = {"tcp": _tcp, "udp": _udp, "icmp": _icmp, "web": _web}
 
 
 class Connection:

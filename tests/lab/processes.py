@@ -70,6 +70,9 @@ class Processes:
         """End everything."""
         for name in self.names():
             self.stop(name)
+        for child in self._children.values():
+            child.poll()  # also those that somebody else has ended
+        self._children.clear()
 
     def log_file(self, name: str) -> Path:
         """What a process printed."""

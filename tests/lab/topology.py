@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 POD_NETWORKS = {4: "10.244.0.0/16", 6: "fd00:244::/32"}
 POD_INTERFACE = "cali0"  # the host's side of a pod's veth pair, in its node's namespace
@@ -34,8 +35,8 @@ EXTERNAL = Machine("external", "192.168.2.100", "fd00:2::100", tcp=(8080,), udp=
 
 
 def _pod(number: int, node: Machine) -> Machine:
-    name, ipv4, ipv6 = f"{node.name}-pod", f"10.244.{number}.2", f"fd00:244:{number}::2"
-    return Machine(name, ipv4, ipv6, tcp=(8080,), udp=(8081,), pod_of=node.name)
+    ipv6 = str(ip_address(f"fd00:244:{number}::2"))
+    return Machine(f"{node.name}-pod", f"10.244.{number}.2", ipv6, tcp=(8080,), udp=(8081,), pod_of=node.name)
 
 
 PODS = tuple(_pod(number, node) for number, node in enumerate(NODES))

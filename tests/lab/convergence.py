@@ -1,0 +1,51 @@
+"""When a change has taken effect: the controller's work is done, and every agent enforces what is stored."""
+
+from __future__ import annotations
+
+from pyagent.datastore import Datastore, open_datastore
+from pyagent.errors import NotFoundError
+from pyagent.model import HostEndpoint, KubeControllersConfiguration
+from tests.lab.lab import CONTROLLER, Lab, agent_name
+from tests.lab.topology import NODES
+
+CREATED_BY = "projectcalico.org/created-by"
+
+
+def settle(lab: Lab) -> None:
+    """Until the host endpoints follow the nodes, and each agent has applied the datastore's revision."""
+    datastore = open_datastore(lab.datastore)
+    lab.wait(lambda: endpoints_follow(datastore), "host endpoints follow the nodes", CONTROLLER)
+    revision = int(datastore.list("HostEndpoint")[1])
+    for node in NODES:
+        lab.wait(
+            lambda node=node.name: int(lab.status(node).get("applied") or 0) >= revision,  # type: ignore[misc]
+            f"{node.name} enforces revision {revision}",
+            agent_name(node.name),
+        )
+
+
+def endpoints_follow(datastore: Datastore) -> bool:
+    """Whether the automatic host endpoints are those that the nodes and the configuration call for."""
+    endpoints = {
+        endpoint.metadata.name: endpoint
+        for endpoint in datastore.list("HostEndpoint")[0]
+        if isinstance(endpoint, HostEndpoint) and CREATED_BY in endpoint.metadata.labels
+    }
+    if not wanted(datastore):
+        return not endpoints
+    nodes = {f"{node.metadata.name}-auto-hep": node for node in datastore.list("Node")[0]}
+    return endpoints.keys() == nodes.keys() and all(
+        {**node.metadata.labels, CREATED_BY: "calico-kube-controllers"} == endpoints[name].metadata.labels
+        for name, node in nodes.items()
+    )
+
+
+def wanted(datastore: Datastore) -> bool:
+    """Whether automatic host endpoints are switched on."""
+    try:
+        configuration = datastore.get("KubeControllersConfiguration", "default")
+    except NotFoundError:
+        return False
+    assert isinstance(configuration, KubeControllersConfiguration)
+    node = configuration.spec.controllers.node
+    return bool(node and node.host_endpoint and node.host_endpoint.auto_create == "Enabled")
