@@ -88,15 +88,15 @@ def test_the_machines_own_network_is_left_alone_and_down_removes_everything() ->
 
 def test_up_again_after_a_lab_that_was_left_half_removed() -> None:
     lab = Lab(f"half{os.getpid()}")
+    again = Lab(lab.name)  # as another process would: it knows of the first only what lies on disk
     lab.up(control_plane=False)
     try:
         subprocess.run(["ip", "netns", "delete", lab.network.namespace("bridge")], check=True)
         assert not lab.connect("external", "master", 22, patience=0.3).reached
-        # Another process would know nothing of the first but what lies on disk.
-        again = Lab(lab.name)
         again.up(control_plane=False)
         assert again.connect("external", "master", 22).reached
     finally:
+        again.down()
         lab.down()
     assert not lab.network.exists()
 
