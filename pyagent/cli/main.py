@@ -1,0 +1,121 @@
+"""The top of the command line: global options, verbs imported when called, and errors as messages."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from pyagent.cli.failure import Failure
+from pyagent.cli.settings import LOG_LEVELS, Settings, where_options
+from pyagent.errors import AutohepError
+
+#: Verb: where its command is, and the line ``hepctl --help`` shows for it without importing it.
+COMMANDS = {
+    "get": ("pyagent.cli.get:get", "Show resources."),
+    "apply": ("pyagent.cli.apply:apply", "Create resources, or update those that exist."),
+    "create": ("pyagent.cli.apply:create", "Create resources."),
+    "replace": ("pyagent.cli.apply:replace", "Replace existing resources."),
+    "delete": ("pyagent.cli.apply:delete", "Delete resources."),
+    "patch": ("pyagent.cli.patch:patch", "Change parts of a resource."),
+    "label": ("pyagent.cli.label:label", "Set, change or remove labels."),
+    "validate": ("pyagent.cli.validate:validate", "Check manifests without a datastore."),
+    "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
+    "completion": ("pyagent.cli.completion:completion", "Print a shell's completion script."),
+    "version": ("pyagent.cli.version:version", "Print the version."),
+}
+
+#: Exit codes as a shell would report the signal.
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module when the verb is called, and turns exceptions into messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """The verbs, in the order the help shows them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of a verb, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of verbs, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; whatever goes wrong ends in one message and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except AutohepError as error:
+            raise Failure(str(error), error.exit_code) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise _unexpected(error) from error
+            # Nobody reads any more: what is still buffered must not fail a second time at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            raise _unexpected(error) from error
+        return result
+
+
+def _unexpected(error: Exception) -> Failure:
+    """A defect of ours or of the machine: one line, and the traceback for those who ask."""
+    if os.environ.get("HEPCTL_TRACEBACK"):
+        return Failure("".join(traceback.format_exception(error)).rstrip())
+    line = " ".join(str(error).split())
+    return Failure(
+        f"internal error: {type(error).__name__}: {line} (set HEPCTL_TRACEBACK=1 to see where)".replace(
+            ": (", " ("
+        )
+    )
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-l",
+    "--log-level",
+    metavar="LEVEL",
+    type=click.Choice(list(LOG_LEVELS), case_sensitive=False),
+    envvar="HEPCTL_LOG_LEVEL",
+    help=f"What to log on standard error: {', '.join(LOG_LEVELS)}.",
+)
+@click.version_option(package_name="autohep", prog_name="hepctl", message="%(prog)s %(version)s")
+@where_options
+@click.pass_context
+def cli(ctx: click.Context, log_level: str | None) -> None:
+    """Show and change the resources that protect Linux hosts and Kubernetes nodes."""
+    settings = ctx.ensure_object(Settings)
+    settings.give("log-level", log_level)
+    environment = {
+        "datastore": "HEPCTL_DATASTORE",
+        "namespace": "HEPCTL_NAMESPACE",
+        "output": "HEPCTL_OUTPUT",
+    }
+    for key, variable in environment.items():
+        if key not in settings.given:
+            settings.give(key, os.environ.get(variable) or None)
+    settings.config = settings.config or os.environ.get("HEPCTL_CONFIG") or None
+
+
+def main() -> None:
+    """The entry point of the ``hepctl`` script."""
+    cli(prog_name="hepctl")
