@@ -11,6 +11,7 @@ from pyagent.calc.nets import canonical
 from pyagent.calc.ports import parse_range
 from pyagent.calc.view import Failsafe, PodToHost, PortRange
 from pyagent.calc.world import World
+from pyagent.manifest.failsafe import PROFILES, failsafes_of
 from pyagent.model import FelixConfiguration, Service
 from pyagent.model.config import FelixConfigurationSpec, ProtoPort
 from pyagent.model.facts import HostFacts
@@ -121,8 +122,6 @@ def _node_port(text: str) -> tuple[int, PortRange]:
 
 
 def _failsafes(spec: FelixConfigurationSpec, warnings: list[str]) -> tuple[Failsafe, ...]:
-    from pyagent.manifest.failsafe import PROFILES, failsafes_of  # noqa: PLC0415
-
     profile = spec.failsafe_profile
     if profile and profile not in PROFILES:
         warnings.append(
