@@ -61,7 +61,7 @@ class Story:
         output, status = self._serve(step) if step.background else self._run(step)
         lines = output.splitlines()
         for line in lines[:LINES_SHOWN]:
-            self.say(f"    {line}")
+            self.say(f"    {line}".rstrip())
         if len(lines) > LINES_SHOWN:
             self.say(f"    ... ({len(lines) - LINES_SHOWN} more lines)")
         observed, as_expected = step.judge(output, status)
