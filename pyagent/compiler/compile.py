@@ -1,0 +1,256 @@
+"""From a node's view to the image: classes once, then one table after the other, then the bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pyagent import abi
+from pyagent.abi import TableKind
+from pyagent.calc.view import EndpointView, NodeView, PodToHost, TableView
+from pyagent.compiler.addresses import classify_addresses
+from pyagent.compiler.canvas import Cells, blocks, present
+from pyagent.compiler.image import Image, Layout, seal
+from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, l4_table
+from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
+from pyagent.compiler.plan import Plan, policies
+from pyagent.compiler.table import Fields, Table, check_classes, compile_table, side_bits
+from pyagent.compiler.trie4 import build_trie4
+from pyagent.compiler.trie6 import Trie6
+from pyagent.errors import CapacityError
+
+_POD_FLAGS: Final = {
+    PodToHost.RETURN: 0,
+    PodToHost.ACCEPT: abi.IMAGE_POD_TO_HOST_ACCEPT,
+    PodToHost.DROP: abi.IMAGE_POD_TO_HOST_DROP,
+}
+_UNTRACKED: Final = {TableKind.UNTRACKED_INGRESS, TableKind.UNTRACKED_EGRESS}
+#: Protocols that have NodePorts, by their row in the bitmaps.
+_NODE_PORT_ROWS: Final = {6: 0, 17: 1}
+
+
+def compile_image(view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES) -> Image:
+    """Compile all tables of a node into one image of at most ``limit`` bytes.
+
+    Raises CapacityError, naming the policy that costs most, if it does not fit; nothing is ever left out.
+    """
+    plan = Plan(view)
+    try:
+        return _Compilation(view, plan, generation, limit).run()
+    except CapacityError as error:
+        culprit = plan.costliest(addresses_only="address" in error.what or "IPv4" in error.what)
+        raise CapacityError(error.what, error.needs, error.have, culprit) from None
+
+
+class _Compilation:
+    """One run; holds what its steps share."""
+
+    def __init__(self, view: NodeView, plan: Plan, generation: int, limit: int) -> None:
+        self._view, self._plan, self._generation, self._limit = view, plan, generation, limit
+        self._layout = Layout(limit)
+        self._outcomes = Outcomes()
+        self._outcomes.number(NO_MATCH)
+        self._fields = self._classify()
+        # Endpoints with the same policies share a table: by identity, as calc hands out one object for equal
+        # parts.
+        self._tables: dict[tuple[object, ...], tuple[int, dict[str, int]]] = {}
+        self._statistics: list[dict[str, Any]] = []
+
+    def _classify(self) -> Fields:
+        plan = self._plan
+        families = classify_addresses(plan.sets)
+        cells, ports = classify_field(plan.cells.keys(), CELLS), classify_field(plan.ports.keys(), PORTS)
+        four, six = (side_bits(plan.sides.keys(), family.classes) for family in families)
+        fields = Fields(families, (four, six), cells.classes, cells.table, ports.classes)
+        check_classes(fields)
+        self._port_table = ports.table
+        return fields
+
+    def run(self) -> Image:
+        """Lay out everything; the header goes first and is filled last."""
+        endpoints = sorted(self._view.endpoints, key=lambda endpoint: endpoint.slot)
+        _check_at_most("host endpoints", len(endpoints), abi.ENDPOINTS_MAX)
+        _check_at_most("tunnels", len(self._view.tunnels), abi.TUNNELS_MAX)
+        header_at = self._layout.reserve(abi.IMAGE_HEADER.size)
+        slots_at = self._layout.reserve(len(endpoints) * abi.IMAGE_SLOT.size)
+        classes = self._add_classes()
+        slots = b"".join(self._slot(endpoint) for endpoint in endpoints)
+        self._layout.fill(slots_at, slots)
+        _check_at_most("verdicts", len(self._outcomes), abi.VERDICTS_MAX)
+        fields = {
+            "magic": abi.IMAGE_MAGIC,
+            "abi": abi.ABI_VERSION,
+            "generation": self._generation,
+            "flags": self._flags(),
+            "slots": len(endpoints),
+            "slots_at": slots_at,
+            "verdicts_at": self._layout.add(b"".join(map(_verdict, self._outcomes.all))),
+            "verdicts": len(self._outcomes),
+            "node_ports_at": self._layout.add(_node_ports(self._view)) if self._view.node_ports else 0,
+            "tunnels_at": self._layout.add(
+                b"".join(abi.IMAGE_TUNNEL.pack(*each) for each in self._view.tunnels)
+            ),
+            "tunnels": len(self._view.tunnels),
+            "wildcard": 0 if self._view.wildcard is None else self._view.wildcard + 1,
+            "hash": 0,
+            **classes,
+            "size": self._layout.size,
+        }
+        self._layout.fill(
+            header_at, abi.IMAGE_HEADER.pack(*(fields[name] for name in abi.IMAGE_HEADER_FIELDS))
+        )
+        data = self._layout.finish()
+        seal(data)
+        return Image(data, self._generation, self._metadata(), tuple(endpoint.name for endpoint in endpoints))
+
+    def _add_classes(self) -> dict[str, int]:
+        """Lay out what all tables share; the header fields about it."""
+        fields, layout = self._fields, self._layout
+        four, six = fields.families
+        trie6 = Trie6(six.points, (six.classes.of + six.base).tolist())
+        return {
+            "trie4_at": layout.add(build_trie4(np.array(four.points, dtype=np.int64), four.classes.of)),
+            "trie6_at": layout.add(trie6.nodes),
+            "trie6_root": trie6.root,
+            "l4_at": layout.add(l4_table(fields.cell_table, fields.cells.count)),
+            "sport_at": layout.add(self._port_table.astype(np.uint16)) if fields.ports.count > 1 else 0,
+            "address_flags_at": layout.add(self._address_flags()),
+            "address_classes": four.classes.count + six.classes.count,
+            "l4_classes": fields.cells.count + len(DETAILED),
+            "sport_classes": fields.ports.count,
+        }
+
+    def _address_flags(self) -> npt.NDArray[np.uint8]:
+        parts = []
+        for family in self._fields.families:
+            host, node = (
+                np.unpackbits(family.classes.members[number], count=family.classes.count)
+                for number in (self._plan.host, self._plan.nodes)
+            )
+            parts.append(host * np.uint8(abi.ADDRESS_HOST) | node * np.uint8(abi.ADDRESS_NODE))
+        return np.concatenate(parts)
+
+    def _flags(self) -> int:
+        untracked = any(not _UNTRACKED.isdisjoint(endpoint.tables) for endpoint in self._view.endpoints)
+        return (abi.IMAGE_UNTRACKED if untracked else 0) | _POD_FLAGS[self._view.pod_to_host]
+
+    def _slot(self, endpoint: EndpointView) -> bytes:
+        places = [0] * abi.TABLE_KINDS
+        for kind, table in sorted(endpoint.tables.items()):
+            place, statistics = self._table(table)
+            places[kind] = place
+            self._statistics.append(
+                {"endpoint": endpoint.name, "slot": endpoint.slot, "table": kind.name.lower(), **statistics}
+            )
+        return abi.IMAGE_SLOT.pack(*places, endpoint.slot, 0)
+
+    def _table(self, view: TableView) -> tuple[int, dict[str, int]]:
+        """Where the table is in the image, and its statistics; a table that is there already is shared."""
+        key = (
+            tuple((tuple(map(id, tier.policies)), tier.end, tier.end_ref) for tier in view.tiers),
+            tuple(map(id, view.profiles)),
+            view.end,
+            view.end_ref,
+        )
+        known = self._tables.get(key)
+        if known is None:
+            table = compile_table(view, self._plan, self._fields, self._limit)
+            known = self._tables[key] = self._add_table(table), _statistics(view, table)
+        return known
+
+    def _add_table(self, table: Table) -> int:
+        layout = self._layout
+        cells = self._verdict_cells(table)
+        fields = {
+            "by_source_at": layout.add(table.by_source),
+            "by_destination_at": layout.add(table.by_destination),
+            "combine_addresses_at": layout.add(table.combine_addresses),
+            "by_l4_at": layout.add(table.by_l4),
+            "by_source_port_at": layout.add(table.by_source_port),
+            "combine_l4_at": layout.add(table.combine_l4),
+            "cells_at": layout.add(cells),
+            "columns": cells.shape[1],
+            "rows": cells.shape[0],
+            "combine_addresses": len(table.combine_addresses),
+            "combine_l4": len(table.combine_l4),
+        }
+        return layout.add(abi.IMAGE_TABLE.pack(*(fields[name] for name in abi.IMAGE_TABLE_FIELDS)))
+
+    def _verdict_cells(self, table: Table) -> Cells:
+        """The table's cells in verdict ids of the whole image."""
+        mapping = np.zeros(len(table.outcomes), dtype=np.uint16)
+        for number in present(table.cells):
+            verdict = self._outcomes.number(table.outcomes[number])
+            _check_at_most("verdicts", verdict + 1, abi.VERDICTS_MAX)
+            mapping[number] = verdict
+        cells = np.empty(table.cells.shape, dtype=np.uint16)
+        for part, numbers in zip(blocks(cells), blocks(table.cells), strict=True):
+            np.take(mapping, numbers, out=part, mode="clip")
+        return cells
+
+    def _metadata(self) -> dict[str, Any]:
+        four, six = self._fields.families
+        return {
+            "generation": self._generation,
+            "node": self._view.node,
+            "classes": {
+                "ipv4": four.classes.count,
+                "ipv6": six.classes.count,
+                "layer4": self._fields.cells.count + len(DETAILED),
+                "source_ports": self._fields.ports.count,
+            },
+            "verdicts": [
+                {
+                    "action": outcome.action.name.capitalize(),
+                    "rule": outcome.rule,
+                    "logs": list(outcome.logs),
+                    "staged": dict(outcome.staged),
+                }
+                for outcome in self._outcomes.all
+            ],
+            "rules": _rule_places(self._view),
+            "sets": [{"name": each.name, "v4": len(each.v4), "v6": len(each.v6)} for each in self._plan.sets],
+            "tables": self._statistics,
+        }
+
+
+def _check_at_most(what: str, needs: int, have: int) -> None:
+    if needs > have:
+        raise CapacityError(what, needs, have)
+
+
+def _verdict(outcome: Outcome) -> bytes:
+    return abi.VERDICT.pack(outcome.action, abi.VERDICT_LOG if outcome.logs else 0, outcome.rule)
+
+
+def _node_ports(view: NodeView) -> npt.NDArray[np.uint8]:
+    """Bitmaps of TCP and UDP ports: bit ``port & 7`` of byte ``port >> 3``."""
+    ports = np.zeros((2, PORTS), dtype=np.uint8)
+    for protocol, port in view.node_ports:
+        if protocol in _NODE_PORT_ROWS:
+            ports[_NODE_PORT_ROWS[protocol], port] = 1
+    return np.packbits(ports, axis=1, bitorder="little")
+
+
+def _statistics(view: TableView, table: Table) -> dict[str, int]:
+    return {
+        "rules": sum(len(policy.rules) for policy in policies(view)),
+        "rows": table.cells.shape[0],
+        "columns": table.cells.shape[1],
+        "painted_rows": table.painted[0],
+        "painted_columns": table.painted[1],
+    }
+
+
+def _rule_places(view: NodeView) -> dict[str, str]:
+    """Rule key in decimal -> where the rule stands; equal keys name the same place twice, so the first is
+    kept."""
+    places: dict[str, str] = {}
+    for endpoint in view.endpoints:
+        for table in endpoint.tables.values():
+            refs = [rule.ref for policy in policies(table) for rule in policy.rules]
+            for ref in [*refs, *(tier.end_ref for tier in table.tiers), table.end_ref]:
+                places.setdefault(str(ref.key), str(ref))
+    return places

@@ -1,0 +1,105 @@
+"""The image: every table of one generation as the bytes of bpf/abi.h, and what people need to know beside
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pyagent import abi
+from pyagent.errors import CapacityError
+
+Section = bytes | bytearray | npt.NDArray[Any]
+
+#: Where the header's hash is: its last field.
+HASH_AT: Final = abi.IMAGE_HEADER.size - 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A compiled generation.
+
+    ``data`` is the image itself. ``slots``: endpoint names by slot. ``metadata`` can be written as JSON:
+    ``verdicts`` (a list; its index is the verdict id) of {action, rule, logs, staged: {policy: action}},
+    where ``rule`` and ``logs`` are rule keys; ``rules``: rule key in decimal -> where the rule stands;
+    ``sets``: name and size of each address set; ``tables``: statistics of each table; ``classes``: how many
+    of each field.
+    """
+
+    data: bytearray
+    generation: int
+    metadata: Mapping[str, Any]
+    slots: tuple[str, ...]
+
+    @property
+    def hash(self) -> int:
+        """The header's hash: equal images of one generation have equal hashes."""
+        return int.from_bytes(self.data[HASH_AT : HASH_AT + 8], "little")
+
+    def describe(self) -> str:
+        """A few lines for people: sizes of the image and of each table."""
+        classes = ", ".join(f"{count} {name}" for name, count in self.metadata["classes"].items())
+        verdicts = len(self.metadata["verdicts"])
+        lines = [
+            f"generation {self.generation}: {len(self.data)} bytes, hash {self.hash:016x}",
+            f"  {verdicts} verdicts; classes: {classes}",
+        ]
+        lines += [
+            f"  {table['endpoint']} {table['table']}: {table['rules']} rules, "
+            f"{table['rows']} x {table['columns']} cells, "
+            f"painted as {table['painted_rows']} x {table['painted_columns']}"
+            for table in self.metadata["tables"]
+        ]
+        return "\n".join(lines)
+
+
+class Layout:
+    """Collects sections behind the header, each at a multiple of 8 bytes; CapacityError beyond ``limit``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[tuple[int, Section]] = []
+        self.size = 0
+
+    def add(self, section: Section) -> int:
+        """Append a section; returns its offset."""
+        place = self.size
+        length = section.nbytes if isinstance(section, np.ndarray) else len(section)
+        self.size += (length + 7) // 8 * 8
+        self._parts.append((place, section))
+        return place
+
+    def reserve(self, length: int) -> int:
+        """Room for something that is known only later; see :meth:`fill`."""
+        place = self.size
+        self.size += (length + 7) // 8 * 8
+        return place
+
+    def fill(self, place: int, section: Section) -> None:
+        """What belongs into reserved room."""
+        self._parts.append((place, section))
+
+    def finish(self) -> bytearray:
+        """All sections in one piece; lets go of each as it is copied."""
+        if self.size > self._limit:
+            raise CapacityError("image bytes", self.size, self._limit)
+        whole = bytearray(self.size)
+        while self._parts:
+            place, section = self._parts.pop()
+            if isinstance(section, np.ndarray):
+                room = np.frombuffer(whole, section.dtype, section.size, place).reshape(section.shape)
+                room[:] = section
+            else:
+                whole[place : place + len(section)] = section
+        return whole
+
+
+def seal(data: bytearray) -> None:
+    """Write the hash of the image (its own field being 0) into the header."""
+    data[HASH_AT : HASH_AT + 8] = bytes(8)
+    data[HASH_AT : HASH_AT + 8] = blake2b(data, digest_size=8).digest()

@@ -1,0 +1,122 @@
+"""What a node's tables ask, numbered: address sets, sides, conditions; shared by all tables of one
+generation."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from pyagent.calc.view import AddressSet, L4Match, NodeView, PolicyView, RuleView, Side, TableView
+from pyagent.compiler.canvas import Place
+from pyagent.compiler.layer4 import Spans, conditions
+
+#: Sets that an address must be in, and sets that it must not be in, by number.
+SideKey = tuple[tuple[int, ...], tuple[int, ...]]
+#: Source side and destination side by number, IP version or None.
+AddressCondition = tuple[int, int, int | None]
+#: Cells and source ports by number.
+L4Condition = tuple[int, int]
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Numbering(Generic[K]):
+    """Numbers keys from 0 in the order they are first met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __call__(self, key: K) -> int:
+        """The number of a key."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def keys(self) -> list[K]:
+        """All keys by number."""
+        return list(self._numbers)
+
+
+def policies(table: TableView) -> Iterator[PolicyView]:
+    """All policies of a table in the order a packet meets them, staged ones and profiles too."""
+    for tier in table.tiers:
+        yield from tier.policies
+    yield from table.profiles
+
+
+class Plan:
+    """Reads a view once. Equal parts are looked up by identity first: calc hands out one object for equal
+    parts."""
+
+    def __init__(self, view: NodeView) -> None:
+        self.sets: list[AddressSet] = []
+        self.sides: Numbering[SideKey] = Numbering()
+        self.addresses: Numbering[AddressCondition] = Numbering()
+        self.cells: Numbering[Spans] = Numbering()
+        self.ports: Numbering[Spans] = Numbering()
+        self.layer4: Numbering[L4Condition] = Numbering()
+        self._set_numbers: Numbering[tuple[object, object]] = Numbering()
+        self._known_sets: dict[int, int] = {}
+        self._known_sides: dict[int, int] = {}
+        self._known_l4: dict[int, list[int]] = {}
+        self._places: dict[int, list[Place]] = {}
+        # The view outlives the plan, or an identity could be reused.
+        self.view = view
+        self.host, self.nodes = self._set(view.host), self._set(view.nodes)
+        for endpoint in view.endpoints:
+            for table in endpoint.tables.values():
+                for policy in policies(table):
+                    for rule in policy.rules:
+                        self.places(rule)
+
+    def places(self, rule: RuleView) -> list[Place]:
+        """The (address condition, layer 4 condition) pairs that make the rule match."""
+        known = self._places.get(id(rule))
+        if known is None:
+            known = self._places[id(rule)] = [
+                (self.addresses((self._side(match.source), self._side(match.destination), match.version)), l4)
+                for match in rule.matches
+                for l4 in self._layer4(match.l4)
+            ]
+        return known
+
+    def _set(self, addresses: AddressSet) -> int:
+        known = self._known_sets.get(id(addresses))
+        if known is None:
+            known = self._known_sets[id(addresses)] = self._set_numbers((addresses.v4, addresses.v6))
+            if known == len(self.sets):
+                self.sets.append(addresses)
+        return known
+
+    def _side(self, side: Side) -> int:
+        known = self._known_sides.get(id(side))
+        if known is None:
+            key = tuple(map(self._set, side.all_of)), tuple(map(self._set, side.none_of))
+            known = self._known_sides[id(side)] = self.sides(key)
+        return known
+
+    def _layer4(self, l4: L4Match) -> list[int]:
+        known = self._known_l4.get(id(l4))
+        if known is None:
+            known = self._known_l4[id(l4)] = [
+                self.layer4((self.cells(cells), self.ports(ports))) for cells, ports in conditions(l4)
+            ]
+        return known
+
+    def costliest(self, addresses_only: bool) -> str:
+        """The policy with the most address conditions, or with the most pairs of address and layer 4
+        conditions."""
+        costs: dict[str, int] = {}
+        for endpoint in self.view.endpoints:
+            for table in endpoint.tables.values():
+                for policy in policies(table):
+                    costs[policy.name] = max(
+                        costs.get(policy.name, 0), self._cost(policy.rules, addresses_only)
+                    )
+        return max(costs, key=lambda name: costs[name], default="")
+
+    def _cost(self, rules: Sequence[RuleView], addresses_only: bool) -> int:
+        places = [place for rule in rules for place in self.places(rule)]
+        addresses = len({address for address, _ in places})
+        return addresses if addresses_only else addresses * len({l4 for _, l4 in places})

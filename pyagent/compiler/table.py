@@ -1,0 +1,185 @@
+"""One policy table of the image: index arrays, combine tables and cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pyagent.calc.view import TableView
+from pyagent.compiler.addresses import Family
+from pyagent.compiler.canvas import Canvas, Cells, Place, indices
+from pyagent.compiler.intervals import Bits, Classes, Ints, distinct
+from pyagent.compiler.layer4 import DETAILED, PORT_BASES, fragment_cells
+from pyagent.compiler.merge import merge
+from pyagent.compiler.outcome import Outcome
+from pyagent.compiler.paint import paint
+from pyagent.compiler.plan import Numbering, Plan, SideKey, policies
+from pyagent.compiler.product import Product, product
+from pyagent.errors import CapacityError
+
+#: Memory for the cells while they are painted, before equal rows and columns are merged.
+PAINT_BYTES: Final = 96 << 20
+
+Words = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The classes of all fields, shared by the tables of one generation."""
+
+    families: tuple[Family, Family]
+    sides: tuple[Bits, Bits]
+    cells: Classes
+    cell_table: Ints
+    ports: Classes
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Sections of a table as the image has them, but for ``cells``, whose numbers count ``outcomes``.
+
+    ``painted``: rows and columns before equal ones were merged.
+    """
+
+    by_source: Words
+    by_destination: Words
+    combine_addresses: npt.NDArray[np.uint16]
+    by_l4: Words
+    by_source_port: Words
+    combine_l4: npt.NDArray[np.uint16]
+    cells: Cells
+    outcomes: list[Outcome]
+    painted: tuple[int, int]
+
+
+def side_bits(sides: Iterable[SideKey], classes: Classes) -> Bits:
+    """One packed row of classes per side."""
+    sides = list(sides)
+    rows = np.full((len(sides), classes.members.shape[1]), 255, dtype=np.uint8)
+    for index, (all_of, none_of) in enumerate(sides):
+        for number in all_of:
+            rows[index] &= classes.members[number]
+        for number in none_of:
+            rows[index] &= ~classes.members[number]
+    return rows
+
+
+def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int) -> Table:
+    """Compile one table; ``limit``: bytes that any of its sections may take."""
+    addresses: Numbering[int] = Numbering()
+    layer4: Numbering[int] = Numbering()
+    places: dict[int, list[Place]] = {
+        id(rule): [(addresses(address), layer4(l4)) for address, l4 in plan.places(rule)]
+        for policy in policies(view)
+        for rule in policy.rules
+    }
+    columns = _columns(layer4.keys(), plan, fields, limit)
+    width = len(columns.holds)
+    rows = _Rows(addresses.keys(), plan, fields, limit, PAINT_BYTES // 2 // (width + len(DETAILED)))
+    canvas = Canvas(
+        indices(rows.holds, len(addresses)),
+        indices(columns.holds, len(layer4)),
+        (len(rows.holds), width),
+        len(DETAILED),
+    )
+    paint(view, canvas, lambda rule: places[id(rule)])
+    canvas.sort()
+    for index, protocol in enumerate(DETAILED):
+        canvas.favourable(_fragment_columns(protocol, columns, fields), index)
+    cells, new_rows, new_columns = merge(canvas.cells)
+    by_l4, combine_l4 = _layer4_index(columns, new_columns)
+    return Table(
+        by_source=rows.by_source,
+        by_destination=rows.by_destination,
+        combine_addresses=new_rows[rows.combine].astype(np.uint16),
+        by_l4=by_l4,
+        by_source_port=columns.right.astype(np.uint32),
+        combine_l4=combine_l4,
+        cells=cells,
+        outcomes=canvas.outcomes.all,
+        painted=(len(rows.holds), width + len(DETAILED)),
+    )
+
+
+class _Rows:
+    """Rows of a table: pairs of a source and a destination class; each family has its part of the combine
+    table."""
+
+    def __init__(self, numbers: list[int], plan: Plan, fields: Fields, limit: int, rows_max: int) -> None:
+        keys = plan.addresses.keys()
+        conditions = [keys[number] for number in numbers]
+        parts: list[Product] = []
+        for family, sides in zip(fields.families, fields.sides, strict=True):
+            here = np.array([version in {None, family.version} for _, _, version in conditions], dtype=bool)
+            source = _rows_of(sides, [condition[0] for condition in conditions])
+            source[: len(here)][~here] = 0
+            destination = _rows_of(sides, [condition[1] for condition in conditions])
+            count = family.classes.count
+            parts.append(
+                product(source, count, destination, count, ("rows of a table", limit // 2, rows_max))
+            )
+        of, first = distinct(np.concatenate([part.holds for part in parts]))
+        self.holds: Bits = np.concatenate([part.holds for part in parts])[first]
+        four, six = parts
+        self.combine = of[np.concatenate([four.pairs.reshape(-1), six.pairs.reshape(-1) + len(four.holds)])]
+        self.by_source: Words = np.concatenate(
+            [four.left * four.pairs.shape[1], six.left * six.pairs.shape[1] + four.pairs.size]
+        ).astype(np.uint32)
+        self.by_destination: Words = np.concatenate([four.right, six.right]).astype(np.uint32)
+        if len(self.holds) > rows_max:
+            raise CapacityError("rows of a table", len(self.holds), rows_max)
+
+
+def _rows_of(bits: Bits, numbers: list[int]) -> Bits:
+    """The numbered rows; one empty row if there are none, for a table without rules has one group all the
+    same."""
+    if not numbers:
+        return np.zeros((1, bits.shape[1]), dtype=np.uint8)
+    return bits[numbers]
+
+
+def _columns(numbers: list[int], plan: Plan, fields: Fields, limit: int) -> Product:
+    keys = plan.layer4.keys()
+    conditions = [keys[number] for number in numbers]
+    return product(
+        _rows_of(fields.cells.members, [cells for cells, _ in conditions]),
+        fields.cells.count,
+        _rows_of(fields.ports.members, [ports for _, ports in conditions]),
+        fields.ports.count,
+        ("columns of a table", limit // 2, 65536 - len(DETAILED)),
+    )
+
+
+def _fragment_columns(protocol: int, columns: Product, fields: Fields) -> Ints:
+    """Columns that a later fragment may belong to, had it shown its ports."""
+    groups = np.unique(columns.left[fields.cell_table[fragment_cells(protocol)]])
+    pairs = columns.pairs[groups]
+    # Protocols without ports have the source-port class of port 0, which is number 0.
+    return np.unique(pairs if protocol in PORT_BASES else pairs[:, columns.right[0]])
+
+
+def _layer4_index(columns: Product, renumbered: Ints) -> tuple[Words, npt.NDArray[np.uint16]]:
+    """(by_l4, combine_l4): a group more for each protocol whose later fragments have a column of their
+    own."""
+    groups, width = columns.pairs.shape
+    painted = len(columns.holds)
+    fragments = np.arange(len(DETAILED))
+    by_l4 = np.concatenate([columns.left, groups + fragments]) * width
+    pairs = np.concatenate([columns.pairs.reshape(-1), np.repeat(painted + fragments, width)])
+    return by_l4.astype(np.uint32), renumbered[pairs].astype(np.uint16)
+
+
+def check_classes(fields: Fields) -> None:
+    """Class numbers are u16 everywhere; CapacityError beyond."""
+    counts = {
+        "address classes": sum(family.classes.count for family in fields.families),
+        "layer 4 classes": fields.cells.count + len(DETAILED),
+        "source-port classes": fields.ports.count,
+    }
+    for what, count in counts.items():
+        if count > 65536:
+            raise CapacityError(what, count, 65536)

@@ -1,0 +1,113 @@
+"""The IPv6 class table: branch nodes by byte, and skip nodes that compare many bits at once.
+
+Most policies know single nodes and a few networks, so nearly every path is a skip to the site's prefix, one
+or two branches, and a skip that compares what is left of one address.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from struct import Struct
+
+from pyagent import abi
+
+WIDTH = 128
+_ALL = (1 << WIDTH) - 1
+_LOW = (1 << 64) - 1
+_BRANCH = Struct("=256I")
+
+
+class Trie6:
+    """The trie for addresses from ``points[i]`` (sorted, the first is 0) to the next point having
+    ``classes[i]``.
+
+    ``root`` is the entry to begin with, ``nodes`` the section that references count in, in units of 8 bytes.
+    """
+
+    def __init__(self, points: Sequence[int], classes: Sequence[int]) -> None:
+        changes = [i for i in range(len(points)) if i == 0 or classes[i] != classes[i - 1]]
+        self._points = [points[i] for i in changes] + [1 << WIDTH]
+        self._classes = [classes[i] for i in changes]
+        self._parts: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+        self._units = 0
+        self.root = self._entry(0, 0, 0, len(changes) - 1)
+
+    @property
+    def nodes(self) -> bytes:
+        """All nodes, one after the other."""
+        return b"".join(self._parts)
+
+    def _entry(self, base: int, depth: int, low: int, high: int) -> int:
+        """Entry for the network ``base`` of ``depth`` bytes, which the intervals ``low`` to ``high``
+        cover."""
+        if low == high:
+            return abi.TRIE6_CLASS | self._classes[low]
+        for background in (self._classes[high], self._classes[low]):
+            entry = self._skip(base, depth, low, high, background)
+            if entry is not None:
+                return entry
+        return self._branch(base, depth, low, high)
+
+    def _skip(self, base: int, depth: int, low: int, high: int, background: int) -> int | None:
+        """A skip node, if all but the background class lies in one longer prefix; else None."""
+        first = low + (self._classes[low] == background)
+        last = high - (self._classes[high] == background)
+        start = max(self._points[first], base)
+        stop = min(self._points[last + 1], base + (1 << (WIDTH - 8 * depth)))
+        length = WIDTH - (start ^ (stop - 1)).bit_length()
+        if first == last and stop - start == 1 << (WIDTH - length):
+            return self._skip_node(start, (depth, length), self._classes[first], background)
+        taken = length // 8 - depth
+        if taken <= 0:
+            return None
+        shift = WIDTH - 8 * (depth + taken)
+        inner = start >> shift << shift
+        match = self._entry(
+            inner,
+            depth + taken,
+            bisect_right(self._points, inner, low, high + 1) - 1,
+            bisect_left(self._points, inner + (1 << shift), low, high + 1) - 1,
+        )
+        return self._skip_node(start, (depth, 8 * (depth + taken)), match, background)
+
+    def _skip_node(self, address: int, part: tuple[int, int], match: int, miss: int) -> int:
+        """A node that compares the bits of ``address`` from byte ``part[0]`` to bit ``part[1]``, and takes the
+        bytes that it compares unless the look-up ends with it."""
+        depth, length = part
+        bits = length - 8 * depth
+        mask = _ALL >> (WIDTH - bits) << (WIDTH - bits)
+        value = (address << (8 * depth)) & mask
+        taken = 0 if match & abi.TRIE6_KIND == abi.TRIE6_CLASS else bits // 8
+        words = (mask >> 64, mask & _LOW, value >> 64, value & _LOW)
+        return abi.TRIE6_SKIP | self._place(abi.TRIE6_SKIP_NODE.pack(*words, match, miss, taken))
+
+    def _branch(self, base: int, depth: int, low: int, high: int) -> int:
+        """A node that tells the networks of one more byte apart."""
+        shift = WIDTH - 8 * (depth + 1)
+        entries = [0] * 256
+        for index in range(low, high + 1):
+            # Networks that begin in this interval; those that a boundary cuts are replaced below.
+            begin = max(0, -((base - self._points[index]) >> shift))
+            end = min(256, -((base - self._points[index + 1]) >> shift))
+            entries[begin:end] = [self._classes[index]] * (end - begin)
+        index = low + 1
+        while index <= high:
+            byte = (self._points[index] - base) >> shift
+            inner = base + (byte << shift)
+            after = bisect_left(self._points, inner + (1 << shift), index, high + 1)
+            before = index if self._points[index] == inner else index - 1
+            if after - 1 > before:
+                entries[byte] = self._entry(inner, depth + 1, before, after - 1)
+            index = after
+        return abi.TRIE6_BRANCH | self._place(_BRANCH.pack(*entries))
+
+    def _place(self, node: bytes) -> int:
+        """Where the node is, in units of 8 bytes; equal nodes are stored once."""
+        place = self._places.get(node)
+        if place is None:
+            place = self._places[node] = self._units
+            self._parts.append(node)
+            self._units += len(node) // 8
+        return place
