@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,14 @@ class Hepctl:
     def __call__(
         self, *words: str, text: str | None = None, env: Mapping[str, str | None] | None = None
     ) -> Result:
-        """Run one command line; ``text`` is its standard input."""
+        """Run one command line; ``text`` is its standard input.
+
+        Nothing is forced to disk: what survives a power failure is not what these tests are about.
+        """
         environment = {"HEPCTL_DATASTORE": str(self.store), "HEPCTL_CONFIG": None, **(env or {})}
-        return CliRunner().invoke(cli, words, input=text, env=environment, prog_name="hepctl")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.fsync", lambda _descriptor: None)
+            return CliRunner().invoke(cli, words, input=text, env=environment, prog_name="hepctl")
 
     def prepare(self, text: str) -> None:
         """Apply manifests that a test takes for granted."""
@@ -49,9 +54,16 @@ class Hepctl:
         return {str(path.relative_to(self.store)): path.read_bytes() for path in files}
 
 
+@pytest.fixture(scope="session")
+def hepctl_at() -> Iterator[Callable[[Path], Hepctl]]:
+    """Makes command lines with a datastore in a folder, untouched by the environment of the tests' runner."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("HEPCTL_OUTPUT", "HEPCTL_NAMESPACE", "HEPCTL_LOG_LEVEL", "HEPCTL_TRACEBACK"):
+            patch.delenv(variable, raising=False)
+        yield Hepctl
+
+
 @pytest.fixture
-def hepctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hepctl:
-    """A command line with an empty datastore, untouched by the environment of whoever runs the tests."""
-    for variable in ("HEPCTL_OUTPUT", "HEPCTL_NAMESPACE", "HEPCTL_LOG_LEVEL", "HEPCTL_TRACEBACK"):
-        monkeypatch.delenv(variable, raising=False)
-    return Hepctl(tmp_path)
+def hepctl(hepctl_at: Callable[[Path], Hepctl], tmp_path: Path) -> Hepctl:
+    """A command line with an empty datastore."""
+    return hepctl_at(tmp_path)

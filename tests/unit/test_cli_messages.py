@@ -23,6 +23,7 @@ spec: {ingress: [{action: Allow}]}
 """
 HERE = HEP.replace("NAME", "here")
 STALE = HERE.replace("{name: here}", '{name: here, resourceVersion: "999"}')
+BAD_INTERFACE = "error with field spec.interfaceName = 'a/b' ("
 MISSING_ONE = (
     'resource does not exist: HostEndpoint(one) with error: hostendpoints.projectcalico.org "one" not found'
 )
@@ -185,7 +186,7 @@ CASES = [
         "failed to apply '{Kind}' resource: [{place}error with field {field} = '{value}' ({reason})]",
         "apply -f -",
         ONE.replace("eth0", "a/b"),
-        stderr="failed to apply 'HostEndpoint' resource: [<stdin>:5: error with field spec.interfaceName = 'a/b'",
+        stderr=f"failed to apply 'HostEndpoint' resource: [<stdin>:5: {BAD_INTERFACE}",
         code=1,
     ),
     Case(
