@@ -1,6 +1,7 @@
 """The exception vocabulary: what can go wrong, in the words a user meets it.
 
-Every exception that crosses a layer is one of these; ``hepctl`` prints the message and exits with ``exit_code``.
+Every exception that crosses a layer is one of these; ``hepctl`` prints the message and exits with
+``exit_code``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Problem:
     file: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        place = (
+            f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        )
         value = f" = '{self.value}'" if self.value else ""
         return f"{place}error with field {self.path}{value} ({self.reason})"
 
@@ -48,7 +51,9 @@ class ManifestError(AutohepError):
         if len(problems) == 1:
             message = str(problems[0])
         else:
-            message = "\n".join(["error with the following fields:", *(f"-  {problem}" for problem in problems)])
+            message = "\n".join(
+                ["error with the following fields:", *(f"-  {problem}" for problem in problems)]
+            )
         super().__init__(message)
 
 

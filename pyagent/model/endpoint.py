@@ -110,7 +110,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The parts of a Service's spec that matter; others are dropped on reading, for we never write Services."""
+    """The parts of a Service's spec that matter; reading drops the others, for we never write Services."""
 
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(default="", name="clusterIP")

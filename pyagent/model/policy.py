@@ -114,7 +114,7 @@ class GlobalNetworkPolicy(Resource, frozen=True):
 
 
 class StagedGlobalNetworkPolicy(Resource, frozen=True):
-    """A policy that is only counted and reported, never enforced (``stagedAction`` Set, Delete, Learn or Ignore)."""
+    """A policy that is only counted and reported (``stagedAction`` Set, Delete, Learn or Ignore)."""
 
     KIND: ClassVar[str] = "StagedGlobalNetworkPolicy"
     PLURAL: ClassVar[str] = "stagedglobalnetworkpolicies"

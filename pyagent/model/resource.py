@@ -13,7 +13,9 @@ import msgspec
 CALICO_V3 = "projectcalico.org/v3"
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+class Struct(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
     """Base of every part of a resource: immutable, strict, camel case, defaults left out when encoded."""
 
 
