@@ -31,7 +31,8 @@ from pyagent.errors import AutohepError, BuildError, DriftError, KernelError
 #: Map descriptors are put here and up, so that no number of theirs means anything else.
 _FIRST_FD: Final = 500
 #: How much of the verifier's log an error carries; the reason stands at the end.
-_LOG_LINES: Final = 200
+_LOG_LINES: Final = 40
+_LOG_COLUMNS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _open_maps(request: Request) -> tuple[dict[str, int], set[str]]:
         if pin.exists():
             opened = Map.open(pin, spec)
         else:
-            opened = Map.create(spec)
+            opened = Map.create(spec, prefix=layout.MAP_PREFIX)
             fresh.add(spec.name)
         os.dup2(opened.fd, number, inheritable=False)
         opened.close()
@@ -150,7 +151,7 @@ def _load(programs: dict[str, bytes]) -> dict[str, int]:
         except syscall.LoadError as error:
             if not error.log:
                 raise
-            tail = "\n".join(error.log.splitlines()[-_LOG_LINES:])
+            tail = "\n".join(line[:_LOG_COLUMNS] for line in error.log.splitlines()[-_LOG_LINES:])
             raise BuildError(f"the verifier refuses {function}: {error.hint}\n{tail}") from error
     return fds
 

@@ -17,6 +17,8 @@ PROGRAM_NAMES: Final = {
     "xdp_ingress": "autohep_xdp",
 }
 
+#: The kernel lists our maps with this before their names.
+MAP_PREFIX: Final = "hep_"
 #: Room for struct scratch, which only the program knows: one packet's working space, larger does no harm.
 SCRATCH_BYTES: Final = 1024
 

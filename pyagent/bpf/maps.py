@@ -78,11 +78,11 @@ class Map:
         return opened
 
     @classmethod
-    def create(cls, spec: MapSpec) -> Self:
-        """Make a map that nobody has pinned yet; it lives as long as it is open."""
+    def create(cls, spec: MapSpec, prefix: str = "") -> Self:
+        """Make a map that lives while open or pinned; the kernel lists it as ``prefix`` and its name."""
         entries = spec.max_entries or 1
         sizes = (spec.key_size, spec.value_size, entries, spec.flags or 0)
-        return cls(syscall.map_create(spec.type, *sizes, name=spec.name), spec.name)
+        return cls(syscall.map_create(spec.type, *sizes, name=prefix + spec.name), spec.name)
 
     def __enter__(self) -> Self:
         return self
