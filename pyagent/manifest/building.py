@@ -26,6 +26,12 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,16}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+)")
 _SPECIAL_FLOAT = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 _TAG = "tag:yaml.org,2002:"
+_TAGGED: dict[str, tuple[type, ...]] = {
+    _TAG + "int": (int,),
+    _TAG + "float": (int, float),
+    _TAG + "bool": (bool,),
+    _TAG + "null": (type(None),),
+}
 _CONTAINER_TAGS = frozenset({None, "!", _TAG + "map", _TAG + "seq"})
 
 
@@ -103,9 +109,7 @@ class Builder:
         if tag in {"!", _TAG + "str"}:
             return event.value
         value = plain(event.value)
-        kinds = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}
-        kind = kinds.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
-        if kind is None or not isinstance(value, kind):  # type: ignore[arg-type]
+        if type(value) not in _TAGGED.get(tag, ()):
             raise RefusedError(path, self._line, f"tag {tag} is not allowed here")
         return value
 

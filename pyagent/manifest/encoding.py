@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from pyagent.manifest.building import plain
 from pyagent.model.config import FelixConfigurationSpec
 from pyagent.model.resource import Resource
 
@@ -67,10 +68,14 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
         style = None
         if "\n" in value:
             style = "|"
-        elif value in _AMBIGUOUS or self.resolve(yaml.ScalarNode, value, (True, False)) not in _TEXT_TAGS:
+        elif value in _AMBIGUOUS or not isinstance(plain(value), str) or self._is_special(value):
             style = '"'
         node: yaml.ScalarNode = self.represent_scalar(_TEXT_TAG, value, style=style)
         return node
+
+    def _is_special(self, value: str) -> bool:
+        """Whether some YAML reader takes ``value`` for a number, a date or the like."""
+        return self.resolve(yaml.ScalarNode, value, (True, False)) not in _TEXT_TAGS
 
 
 _TEXT_TAG = "tag:yaml.org,2002:str"

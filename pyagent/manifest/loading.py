@@ -42,7 +42,7 @@ def load(text: str, file: str = "") -> list[Document]:
 
 
 def load_paths(paths: Sequence[str], recursive: bool = False) -> list[Document]:
-    """The documents of files, directories' of ``.yaml``, ``.yml`` and ``.json`` files, and of ``-`` (standard input).
+    """The documents of files, of directories (``.yaml``, ``.yml``, ``.json``) and of ``-``, standard input.
 
     Subdirectories are read only if ``recursive``. What cannot be read becomes a document with that problem.
     """

@@ -1,8 +1,8 @@
 """Text to plain values with their lines: safe YAML (and JSON) that no file can turn against the reader.
 
 Only text, numbers, booleans, null, lists and objects exist; no tag makes anything else. Nesting, anchors and
-size are bounded, a key given twice is refused. Scalars follow what Kubernetes' tools do: ``yes`` and ``on`` are
-booleans, dates are text, and there are no base-60 numbers (``20:22`` is a port range, not 1222).
+size are bounded, a key given twice is refused. Scalars follow what Kubernetes' tools do: ``yes`` and ``on``
+are booleans, dates are text, and there are no base-60 numbers (``20:22`` is a port range, not 1222).
 """
 
 from __future__ import annotations

@@ -48,9 +48,7 @@ def _check_protocol(path: str, protocol: Protocol | None, version: int | None, f
         return
     number = _number(protocol)
     if number is None or not 1 <= number <= 255:
-        findings.add(
-            path, f"must be one of {', '.join(PROTOCOL_NUMBERS)} or a number from 1 to 255", protocol
-        )
+        findings.add(path, _PROTOCOL_REASON, protocol)
     elif (number, version) in {(_ICMP, 6), (_ICMPV6, 4)}:
         name = "ICMP" if number == _ICMP else "ICMPv6"
         findings.add(path, f"{name} cannot be used with ipVersion {version}", protocol)
