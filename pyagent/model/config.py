@@ -105,8 +105,8 @@ class ProtoPort(Struct, frozen=True):
 class FelixConfigurationSpec(Struct, frozen=True):
     """What an agent obeys. None or empty: the default of docs/policy.md.
 
-    ``failsafe_profile``, ``interface_exclude``, ``workload_interfaces``, ``node_ports`` and ``existing_flows``
-    are autohep's own; the rest is upstream's. Interface patterns are shell globs.
+    ``failsafe_profile``, ``interface_exclude``, ``workload_interfaces``, ``node_ports`` and
+    ``existing_flows`` are autohep's own; the rest is upstream's. Interface patterns are shell globs.
     """
 
     failsafe_inbound_host_ports: tuple[ProtoPort, ...] | None = None

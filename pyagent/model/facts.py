@@ -10,8 +10,8 @@ class InterfaceFacts:
     """One network interface of the host.
 
     ``addresses`` are plain IPs without prefix length. ``workload``: the host's side of a pod (its name
-    matches FelixConfiguration.workloadInterfaces). ``layer3``: frames carry no Ethernet header (tun, WireGuard,
-    ipip).
+    matches FelixConfiguration.workloadInterfaces). ``layer3``: frames carry no Ethernet header (tun,
+    WireGuard, ipip).
     """
 
     name: str
@@ -23,7 +23,7 @@ class InterfaceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """An encapsulation that is always allowed between known nodes: UDP to ``port``, or a protocol (port 0)."""
+    """An encapsulation that known nodes may always use: UDP to ``port``, or a protocol (port 0)."""
 
     protocol: int
     port: int = 0
