@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from pyagent.calc.nets import canonical
-from pyagent.calc.ports import parse_range
-from pyagent.calc.view import Failsafe, PodToHost, PortRange
+from pyagent.calc.view import Failsafe, PodToHost
 from pyagent.calc.world import World
 from pyagent.manifest.failsafe import PROFILES, failsafes_of
+from pyagent.manifest.nodeports import parse_node_ports
 from pyagent.model import FelixConfiguration, Service
 from pyagent.model.config import FelixConfigurationSpec, ProtoPort
 from pyagent.model.facts import HostFacts
@@ -103,22 +103,12 @@ def node_ports(
                 found.add((PROTOCOL_NUMBERS[port.protocol], port.node_port))
     for text in spec.node_ports:
         try:
-            protocol, (low, high) = _node_port(text)
-            found.update((protocol, port) for port in range(low, high + 1))
+            given = parse_node_ports(text)
+            ports = range(given.low, given.high + 1)
+            found.update((protocol, port) for protocol in given.protocols for port in ports)
         except ValueError as error:
             remarks.append(f"FelixConfiguration nodePorts: {error} and is ignored")
     return frozenset(found), remarks
-
-
-def _node_port(text: str) -> tuple[int, PortRange]:
-    """``30080``, ``30000:32767`` (TCP), ``udp:30053``, ``udp:30000:32767``; a range may use ``-``."""
-    head, colon, tail = text.partition(":")
-    protocol, ports = ("TCP", text) if not colon or head.isdecimal() else (head.upper(), tail)
-    if protocol not in PROTOCOL_NUMBERS or PROTOCOL_NUMBERS[protocol] not in PORT_PROTOCOLS:
-        message = f"{text!r} names no protocol with ports"
-        raise ValueError(message)
-    ports = ports.replace("-", ":")
-    return PROTOCOL_NUMBERS[protocol], parse_range(ports if ":" in ports else f"{ports}:{ports}")
 
 
 def _failsafes(spec: FelixConfigurationSpec, warnings: list[str]) -> tuple[Failsafe, ...]:

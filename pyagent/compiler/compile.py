@@ -28,7 +28,7 @@ _POD_FLAGS: Final = {
 }
 _UNTRACKED: Final = {TableKind.UNTRACKED_INGRESS, TableKind.UNTRACKED_EGRESS}
 #: Protocols that have NodePorts, by their row in the bitmaps.
-_NODE_PORT_ROWS: Final = {6: 0, 17: 1}
+_NODE_PORT_ROWS: Final = {6: 0, 17: 1, 132: 2}
 
 
 def compile_image(view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES) -> Image:
@@ -226,8 +226,8 @@ def _verdict(outcome: Outcome) -> bytes:
 
 
 def _node_ports(view: NodeView) -> npt.NDArray[np.uint8]:
-    """Bitmaps of TCP and UDP ports: bit ``port & 7`` of byte ``port >> 3``."""
-    ports = np.zeros((2, PORTS), dtype=np.uint8)
+    """Bitmaps of TCP, UDP and SCTP ports: bit ``port & 7`` of byte ``port >> 3``."""
+    ports = np.zeros((len(_NODE_PORT_ROWS), PORTS), dtype=np.uint8)
     for protocol, port in view.node_ports:
         if protocol in _NODE_PORT_ROWS:
             ports[_NODE_PORT_ROWS[protocol], port] = 1

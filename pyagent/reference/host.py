@@ -14,8 +14,8 @@ from pyagent.reference.resources import Resources
 #: Neighbour and router discovery, redirects, MLD: ICMPv6 types that never meet policy.
 NEIGHBOUR_TYPES = frozenset({*range(130, 138), 143})
 
-#: ``30080``, ``30000:32767``, ``udp:30053``, ``udp:30000-32767``; TCP unless said.
-NODE_PORT = re.compile(r"(?:(?P<protocol>[A-Za-z]+):)?(?P<low>\d+)(?:[:-](?P<high>\d+))?")
+#: ``30080``, ``30000:32767``, ``udp:30053``, ``udp:30000:32767``; every protocol with ports unless one is named.
+NODE_PORT = re.compile(r"(?:(?P<protocol>[A-Za-z]+):)?(?P<low>\d+)(?::(?P<high>\d+))?")
 
 
 class Host:
@@ -100,9 +100,9 @@ class Host:
         for text in self.configuration.node_ports:
             given = NODE_PORT.fullmatch(text)
             assert given is not None, f"validation lets no node port like {text!r} through"
-            number = PROTOCOL_NUMBERS[(given["protocol"] or "TCP").upper()]
+            protocols = {PROTOCOL_NUMBERS[given["protocol"].upper()]} if given["protocol"] else PORT_PROTOCOLS
             low, high = int(given["low"]), int(given["high"] or given["low"])
-            found |= {(number, port) for port in range(low, high + 1)}
+            found |= {(number, port) for number in protocols for port in range(low, high + 1)}
         return frozenset(found)
 
     def is_node_port(self, packet: Packet) -> bool:

@@ -106,13 +106,15 @@ class Table:
 
     def _walk(self, packet: Packet) -> Walk:
         walk = Walk()
+        if not any(self._ask_tier(walk, tier, packet) for tier in self.tiers):
+            if self.stage is Stage.LOCAL:
+                self._ask_profiles(walk, packet)
+            elif self.stage is Stage.FORWARD and self.applies:
+                walk.action, walk.because = Action.DENY, "no applyOnForward policy allows it"
         for tier in self.tiers:
-            if self._ask_tier(walk, tier, packet):
-                return walk
-        if self.stage is Stage.LOCAL:
-            self._ask_profiles(walk, packet)
-        elif self.stage is Stage.FORWARD and self.applies:
-            walk.action, walk.because = Action.DENY, "no applyOnForward policy allows it"
+            for policy in tier.policies:
+                if policy.staged:
+                    self._try_staged(walk, tier, policy, packet)
         return walk
 
     def _ask_tier(self, walk: Walk, tier: OrderedTier, packet: Packet) -> bool:
@@ -120,8 +122,7 @@ class Table:
         walk.step(Looked.TIER, tier.name, "asked", depth=1)
         for policy in tier.policies:
             if policy.staged:
-                self._ask_staged(walk, tier, policy, packet)
-                continue
+                continue  # they never decide, and are tried whatever others say
             walk.step(Looked.POLICY, policy.name, "asked", depth=2)
             matched = self._first_match(walk, policy, packet)
             if matched is None:
@@ -140,7 +141,7 @@ class Table:
         walk.action, walk.tier, walk.because = Action.DENY, tier.name, f"end of tier {tier.name}"
         return True
 
-    def _ask_staged(self, walk: Walk, tier: OrderedTier, policy: Ordered, packet: Packet) -> None:
+    def _try_staged(self, walk: Walk, tier: OrderedTier, policy: Ordered, packet: Packet) -> None:
         matched = self._first_match(Walk(), policy, packet)
         place, action = matched or (None, "none")
         walk.staged.append(StagedOutcome(self.stage, tier.name, policy.name, action, place))

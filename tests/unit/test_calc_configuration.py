@@ -115,18 +115,21 @@ def ports_of(text: str) -> frozenset[tuple[int, int]]:
 def test_node_ports_come_from_facts_services_and_configuration() -> None:
     ports = (ServicePort(node_port=30080), ServicePort(port=81), ServicePort(protocol="UDP", node_port=30053))
     shop = Service(api_version="v1", kind="Service", spec=ServiceSpec(ports=ports))
-    view = view_of(shop, felix(node_ports=("31000",)), facts=replace(FACTS, node_ports=frozenset({(6, 5)})))
+    view = view_of(
+        shop, felix(node_ports=("tcp:31000",)), facts=replace(FACTS, node_ports=frozenset({(6, 5)}))
+    )
     assert view.node_ports == {(6, 30080), (17, 30053), (6, 31000), (6, 5)}
 
 
 def test_node_ports_may_be_ranges_and_of_any_port_protocol() -> None:
-    assert ports_of("30000:30002") == ports_of("tcp:30000-30002") == {(6, 30000), (6, 30001), (6, 30002)}
+    assert ports_of("tcp:30000:30002") == {(6, 30000), (6, 30001), (6, 30002)}
     assert ports_of("UDP:53") == {(17, 53)}
+    assert ports_of("30000") == {(6, 30000), (17, 30000), (132, 30000)}
 
 
 @pytest.mark.parametrize("text", ["icmp:5", "tcp:", "70000", "5:4", "x"])
 def test_a_bad_node_port_is_ignored_and_reported(text: str) -> None:
-    view = view_of(felix(node_ports=(text, "31000")))
+    view = view_of(felix(node_ports=(text, "tcp:31000")))
     assert view.node_ports == {(6, 31000)}
     assert len(view.warnings) == 1
 
