@@ -30,8 +30,8 @@ class Packet:
     """One packet at one hook; addresses are ints of ``version``'s width, in host order of their digits.
 
     ``source_port`` and ``destination_port`` are 0 unless the protocol has ports; likewise ``icmp_type`` and
-    ``icmp_code``. ``tcp_flags`` are the header's low 8 bits (FIN 1, SYN 2, RST 4, PSH 8, ACK 16). ``fragment`` True: a later
-    fragment, which carries no ports.
+    ``icmp_code``. ``tcp_flags`` are the header's low 8 bits (FIN 1, SYN 2, RST 4, PSH 8, ACK 16).
+    ``fragment`` True: a later fragment, which carries no ports.
     """
 
     version: int
