@@ -86,8 +86,8 @@ class Decision:
     """The verdict on one packet and who gave it.
 
     ``because`` names what decided in words; ``stage``, ``tier``, ``policy``, ``profile`` and ``rule`` are set
-    as far as they had a part in it. ``logged`` lists the Log rules met before the verdict, ``staged`` all staged
-    policies of the stages that were asked, in order.
+    as far as they had a part in it. ``logged`` lists the Log rules met before the verdict, ``staged`` all
+    staged policies of the stages that were asked, in order.
     """
 
     verdict: Verdict

@@ -14,7 +14,7 @@ from pyagent.reference.resources import Resources
 #: Neighbour and router discovery, redirects, MLD: ICMPv6 types that never meet policy.
 NEIGHBOUR_TYPES = frozenset({*range(130, 138), 143})
 
-#: ``30080``, ``30000:32767``, ``udp:30053``, ``udp:30000:32767``; every protocol with ports unless one is named.
+#: ``30080``, ``30000:32767``, ``udp:30053``, ``udp:30000:32767``; every protocol unless one is named.
 NODE_PORT = re.compile(r"(?:(?P<protocol>[A-Za-z]+):)?(?P<low>\d+)(?::(?P<high>\d+))?")
 
 
