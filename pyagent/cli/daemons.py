@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
 
 import click
 
+from pyagent.cli.failure import Failure
 from pyagent.cli.settings import Settings, pass_settings, where_options
+from pyagent.datastore import Datastore
 
-#: Seconds between full comparisons, unless the configuration says otherwise.
+#: Seconds between full comparisons, unless the command line says otherwise.
 RESYNC_S = 300.0
 
 
 @click.command(short_help="Keep automatic host endpoints up to date.")
-@click.option("--once", is_flag=True, help="Do one full reconciliation and exit.")
+@click.option("--once", is_flag=True, help="Do one full reconciliation, print what it changed, and exit.")
 @click.option(
     "--resync",
     type=click.FloatRange(min=0, min_open=True),
@@ -25,12 +30,39 @@ RESYNC_S = 300.0
 @where_options
 @pass_settings
 def controller(settings: Settings, once: bool, resync: float) -> None:
-    """Create, repair and remove automatic host endpoints, and report the configuration in force."""
-    from pyagent import controller as reconciler  # noqa: PLC0415 (each daemon loads only its own parts)
+    """Create, repair and remove automatic host endpoints, and report the configuration in force.
 
-    settings.start_logging(default="info")
+    Runs until it is told to stop (SIGTERM, Ctrl-C). With --once it exits with 1 if something could not be
+    written.
+    """
+    from pyagent.controller import run  # noqa: PLC0415 (each daemon loads only its own parts)
+
+    settings.start_logging(default="warning" if once else "info")
     datastore = settings.open_datastore()
     if once:
-        reconciler.reconcile_once(datastore)
-        return
-    asyncio.run(reconciler.run(datastore, resync=resync))
+        _reconcile_once(datastore)
+    else:
+        asyncio.run(until_terminated(run(datastore, resync=resync)))
+
+
+def _reconcile_once(datastore: Datastore) -> None:
+    from pyagent.controller import reconcile_once  # noqa: PLC0415
+
+    report = reconcile_once(datastore)
+    for verb, names in (
+        ("created", report.created),
+        ("updated", report.updated),
+        ("deleted", report.deleted),
+    ):
+        for name in names:
+            click.echo(f"hostendpoint.projectcalico.org/{name} {verb}")
+    if report.failed:
+        raise Failure("\n".join(f"failed to reconcile {name}: {reason}" for name, reason in report.failed))
+
+
+async def until_terminated(service: Coroutine[None, None, None]) -> None:
+    """Run a service until it ends or SIGTERM asks it to; either way it can clean up behind itself."""
+    task = asyncio.ensure_future(service)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -81,12 +81,8 @@ def _unexpected(error: Exception) -> Failure:
     """A defect of ours or of the machine: one line, and the traceback for those who ask."""
     if os.environ.get("HEPCTL_TRACEBACK"):
         return Failure("".join(traceback.format_exception(error)).rstrip())
-    line = " ".join(str(error).split())
-    return Failure(
-        f"internal error: {type(error).__name__}: {line} (set HEPCTL_TRACEBACK=1 to see where)".replace(
-            ": (", " ("
-        )
-    )
+    what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+    return Failure(f"internal error: {what} (set HEPCTL_TRACEBACK=1 to see where)")
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,7 +91,6 @@ def _unexpected(error: Exception) -> Failure:
     "--log-level",
     metavar="LEVEL",
     type=click.Choice(list(LOG_LEVELS), case_sensitive=False),
-    envvar="HEPCTL_LOG_LEVEL",
     help=f"What to log on standard error: {', '.join(LOG_LEVELS)}.",
 )
 @click.version_option(package_name="autohep", prog_name="hepctl", message="%(prog)s %(version)s")
@@ -103,17 +98,7 @@ def _unexpected(error: Exception) -> Failure:
 @click.pass_context
 def cli(ctx: click.Context, log_level: str | None) -> None:
     """Show and change the resources that protect Linux hosts and Kubernetes nodes."""
-    settings = ctx.ensure_object(Settings)
-    settings.give("log-level", log_level)
-    environment = {
-        "datastore": "HEPCTL_DATASTORE",
-        "namespace": "HEPCTL_NAMESPACE",
-        "output": "HEPCTL_OUTPUT",
-    }
-    for key, variable in environment.items():
-        if key not in settings.given:
-            settings.give(key, os.environ.get(variable) or None)
-    settings.config = settings.config or os.environ.get("HEPCTL_CONFIG") or None
+    ctx.ensure_object(Settings).give("log-level", log_level)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ LOG_LEVELS = {
 
 
 class Settings:
-    """What was given so far; the configuration file is read when a setting is first missing."""
+    """What the command line gave; the configuration file is read when a setting is first missing."""
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -38,7 +39,7 @@ class Settings:
         self._from_file: dict[str, str] | None = None
 
     def give(self, key: str, value: str | None) -> None:
-        """Note a value from the command line or the environment; None means not given."""
+        """Note a value from the command line; None means not given."""
         if value is not None:
             self.given[key] = value
 
@@ -46,8 +47,10 @@ class Settings:
         """The value in force for ``key``."""
         if key in self.given:
             return self.given[key]
+        if variable := os.environ.get(f"HEPCTL_{key.upper().replace('-', '_')}"):
+            return variable
         if self._from_file is None:
-            self._from_file = _read(self.config)
+            self._from_file = _read(self.config or os.environ.get("HEPCTL_CONFIG"))
         return self._from_file.get(key, default)
 
     def open_datastore(self) -> Datastore:
@@ -72,7 +75,7 @@ def _read(path: str | None) -> dict[str, str]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        if path is None:
+        if not path:
             return {}
         raise UsageError(f"{file}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
