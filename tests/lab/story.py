@@ -20,7 +20,7 @@ from tests.lab.lab import Lab, LabError
 from tests.lab.matrix import LastingConnections, Result, make_checks
 from tests.lab.steps import STEPS, Step
 
-LINES_SHOWN = 30
+LINES_SHOWN = 60
 WEB_SERVER = "web-server"
 
 
