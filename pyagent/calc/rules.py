@@ -121,8 +121,8 @@ def rule_view(rule: Rule, ref: RuleRef, lookup: Lookup) -> tuple[RuleView, list[
 
 def _matches(rule: Rule, lookup: Lookup) -> tuple[Match, ...]:
     protocols, versions = _protocols(rule), _versions(rule)
-    sources = side_terms(rule.source, protocols, lookup)
-    destinations = side_terms(rule.destination, protocols, lookup)
+    sources = side_terms(rule.source, protocols, lookup, is_source=True)
+    destinations = side_terms(rule.destination, protocols, lookup, is_source=False)
     pairs = ((source, destination) for source in sources for destination in destinations)
     return tuple(match for pair in pairs if (match := _match(rule, *pair, versions)))
 

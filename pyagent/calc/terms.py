@@ -67,7 +67,9 @@ class Term:
         return Term(self.all_of, self.none_of, protocols, ports) if ports else None
 
 
-def side_terms(entity: EntityRule, protocols: frozenset[int], lookup: Lookup) -> list[Term]:
+def side_terms(
+    entity: EntityRule, protocols: frozenset[int], lookup: Lookup, *, is_source: bool
+) -> list[Term]:
     """The alternatives of one side of a rule. Raises NeverMatches, ValueError, SelectorError."""
     picks = _picks(entity)
     factors = [[_addresses(entity, picks, protocols, lookup)]]
@@ -80,7 +82,7 @@ def side_terms(entity: EntityRule, protocols: frozenset[int], lookup: Lookup) ->
         if not groups:
             message = f"service {entity.services.namespace}/{entity.services.name} has no endpoints"
             raise NeverMatches(message)
-        factors.append([_at(group) for group in groups])
+        factors.append(_of_service(groups, is_source=is_source))
     return [term for factor in product(*factors) if (term := _joined(factor))]
 
 
@@ -143,6 +145,13 @@ def _negative(numbers: Ports, names: tuple[str, ...], selector: str, lookup: Loo
     if not numbers:
         return [*terms, Term(protocols=ANY - (PORT_PROTOCOLS - plain))]
     return [*terms, Term(protocols=plain, not_ports=numbers), Term(protocols=ANY - PORT_PROTOCOLS)]
+
+
+def _of_service(groups: tuple[PortGroup, ...], *, is_source: bool) -> list[Term]:
+    """A service's endpoints with their ports; as a source only addresses: clients use other ports."""
+    if is_source:
+        return [Term(all_of=(addresses,)) for addresses in dict.fromkeys(group.addresses for group in groups)]
+    return [_at(group) for group in groups]
 
 
 def _at(group: PortGroup) -> Term:

@@ -138,6 +138,13 @@ def test_a_service_stands_for_its_endpoints_addresses_protocols_and_ports() -> N
     assert to(service_rule(one, protocol="TCP"), ("10.5.0.1", 6, 80), ("10.5.0.2", 17, 81)) == [True, False]
 
 
+def test_a_service_as_source_stands_for_its_endpoints_addresses_whatever_their_ports() -> None:
+    one = endpoint_slice("shop", "10.5.0.1", ports=(("TCP", 80), ("UDP", 81)))
+    rule = rule_view(one, source=EntityRule(services=ServiceMatch(name="shop", namespace="web")))
+    assert [accepts(rule, tcp(source, "8.8.8.8")) for source in ("10.5.0.1", "10.5.0.2")] == [True, False]
+    assert accepts(rule, packet("10.5.0.1", "8.8.8.8", 47))
+
+
 def test_a_services_slices_add_up_and_keep_their_own_ports() -> None:
     slices = (
         endpoint_slice("shop", "10.5.0.1", ports=(("TCP", 80),), name="a"),
