@@ -23,6 +23,7 @@ DEFAULT_INSTANCE: Final = "node"
 
 _VERSION = re.compile(r"v(\d+)")
 _LINK = re.compile(r"(\d+)-(ingress|egress)")
+_QDISC = re.compile(r"(\d+)-qdisc")
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -69,6 +70,10 @@ class Pins:
         """Where the link of an interface and direction is pinned."""
         return self.root / "links" / f"{ifindex}-{direction.name.lower()}"
 
+    def qdisc(self, ifindex: int) -> Path:
+        """Where it is marked that the clsact of an interface was made by us."""
+        return self.root / "links" / f"{ifindex}-qdisc"
+
     def create(self) -> None:
         """Make the directories, readable by root only. Raises KernelError if they are not on a bpffs."""
         for directory in (self.base, self.base / self.instance, self.root):
@@ -94,6 +99,11 @@ class Pins:
                 direction = Direction[match[2].upper()]
                 found.append(LinkPin(int(match[1]), direction, self.root / "links" / name))
         return sorted(found)
+
+    def qdiscs(self) -> list[int]:
+        """Indices of the interfaces whose clsact was made by us."""
+        names = _names(self.root / "links")
+        return sorted(int(match[1]) for name in names if (match := _QDISC.fullmatch(name)))
 
     def other_versions(self) -> list[Pins]:
         """Directories that other ABI versions of this instance left behind, oldest first."""

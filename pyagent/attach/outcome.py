@@ -1,0 +1,46 @@
+"""What attaching comes to: the words that reports, status and metrics use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pyagent.abi import Direction
+
+
+class Mode(StrEnum):
+    """How a program is attached."""
+
+    TCX = "tcx"
+    CLSACT = "clsact"
+
+
+class Change(StrEnum):
+    """What had to be done."""
+
+    NONE = "none"
+    ATTACHED = "attached"
+    REPLACED = "replaced"
+    REPAIRED = "repaired"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One interface and direction after reconciling.
+
+    ``mode`` None: not attached, and ``error`` says why. ``repaired``: it was attached before and somebody had
+    removed or outranked it. ``overtaken_by``: names of programs of other owners that still run before ours.
+    """
+
+    interface: str
+    ifindex: int
+    direction: Direction
+    mode: Mode | None = None
+    change: Change = Change.NONE
+    overtaken_by: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def attached(self) -> bool:
+        """Tell whether our program runs there."""
+        return self.mode is not None
