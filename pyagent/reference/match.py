@@ -63,14 +63,17 @@ def _protocol_failures(rule: Rule, packet: Packet) -> Iterator[str]:
 
 
 def _is_icmp(fields: ICMPFields, packet: Packet) -> bool:
-    if packet.protocol not in ICMP_PROTOCOLS or packet.icmp_type != fields.type:
+    """What is left open is met by every ICMP message; ``{}`` is any."""
+    if packet.protocol not in ICMP_PROTOCOLS:
+        return False
+    if fields.type is not None and packet.icmp_type != fields.type:
         return False
     return fields.code is None or packet.icmp_code == fields.code
 
 
 def _icmp_failures(rule: Rule, packet: Packet) -> Iterator[str]:
     what = f"ICMP type {packet.icmp_type} code {packet.icmp_code}"
-    if rule.icmp is not None and rule.icmp.type is not None and not _is_icmp(rule.icmp, packet):
+    if rule.icmp is not None and not _is_icmp(rule.icmp, packet):
         yield f"{what} is not what icmp asks for"
     if rule.not_icmp is not None and _is_icmp(rule.not_icmp, packet):
         yield f"{what} is what notICMP excludes"

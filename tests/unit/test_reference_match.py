@@ -105,6 +105,11 @@ def test_all_criteria_must_hold_at_once():
     assert not allowed(both, packet(80, protocol="UDP"))
 
 
+def test_empty_icmp_is_any_message_and_empty_not_icmp_none():
+    assert allowed({"protocol": "ICMP", "icmp": {}}, packet(protocol=1, icmp_type=8))
+    assert not allowed({"protocol": "ICMP", "notICMP": {}}, packet(protocol=1, icmp_type=8))
+
+
 def test_not_icmp_lets_other_protocols_through():
     assert allowed({"notICMP": {"type": 8}}, packet())
     assert not allowed({"notICMP": {"type": 8}}, packet(protocol=1, icmp_type=8))
