@@ -147,9 +147,10 @@ def _prepare(root: Path) -> None:
 
 def _checked(resource: R) -> tuple[R, Slot]:
     """The resource with defaults, and its place; ManifestError if it must not be stored."""
-    resource = manifest.default(resource)
-    problems = manifest.validate(resource)
-    slot = layout.slot_of(resource.kind, resource.metadata.namespace, resource.name)
+    filled = manifest.default(resource)
+    assert isinstance(filled, type(resource))
+    problems = manifest.validate(filled)
+    slot = layout.slot_of(filled.kind, filled.metadata.namespace, filled.name)
     if slot is None and not problems:
         reason = (
             "a namespaced resource needs a namespace, others have none, and both are lower case DNS names"
@@ -157,7 +158,7 @@ def _checked(resource: R) -> tuple[R, Slot]:
         problems = [Problem("metadata.name", reason, resource.name)]
     if problems or slot is None:
         raise ManifestError(problems)
-    return resource, slot
+    return filled, slot
 
 
 def _existing_slot(kind: str, name: str, namespace: str) -> Slot:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,6 @@ FILE_MODE = 0o600
 
 #: Longer than any writer needs; shorter than an operator's patience with a stopped process.
 LOCK_TIMEOUT_S = 10.0
-_LOCK_RETRY_S = 0.002
 
 COUNTER_DIGITS = 20
 
@@ -56,20 +56,25 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Give ``path`` new content such that after a crash at any point it has the old or the new one, whole."""
+def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Give ``path`` new content such that a process killed at any point leaves the old or the new one, whole.
+
+    ``durable``: the same for a power failure, and on return the new content is there to stay.
+    """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{time.monotonic_ns()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -86,11 +91,10 @@ def locked(path: Path) -> Iterator[None]:
     Not re-entrant. The kernel drops it with the process, so a killed writer never blocks anybody; one that is
     stopped makes others fail after LOCK_TIMEOUT_S with DatastoreError.
     """
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
-            _flock(descriptor, path, deadline)
+            _flock(descriptor, path)
             if _is_still(descriptor, path):
                 yield
                 return
@@ -98,17 +102,24 @@ def locked(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _flock(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                msg = f"{path}: still locked by another process after {LOCK_TIMEOUT_S:g} s"
-                raise DatastoreError(msg) from None
-            time.sleep(_LOCK_RETRY_S)
-        else:
-            return
+def _flock(descriptor: int, path: Path) -> None:
+    """Lock an open file, waiting LOCK_TIMEOUT_S at most."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    # Wait in the kernel, which wakes us at the very moment: whoever polls is starved by a busy writer. After
+    # a timeout the caller closes the file, and the kernel then drops a lock that is granted too late.
+    granted = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            granted.set()
+
+    threading.Thread(target=wait, name="datastore-lock", daemon=True).start()
+    if not granted.wait(LOCK_TIMEOUT_S):
+        msg = f"{path}: still locked by another process after {LOCK_TIMEOUT_S:g} s"
+        raise DatastoreError(msg)
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
@@ -145,7 +156,8 @@ class Counter:
         try:
             content = f"{number:0{COUNTER_DIGITS}d}\n".encode()
             os.pwrite(descriptor, content, 0)
-            os.ftruncate(descriptor, len(content))
-            os.fsync(descriptor)
+            if os.fstat(descriptor).st_size != len(content):
+                os.ftruncate(descriptor, len(content))
+            os.fdatasync(descriptor)
         finally:
             os.close(descriptor)

@@ -124,18 +124,18 @@ class Shelf:
                 slot.name,
                 after.metadata.resource_version,
             )
-        self._write_record(slot, after, digest)
+        self._write_record(slot, after, digest, _text(after))
         return Stored(after, (), digest)
 
     def put(self, slot: Slot, resource: Resource) -> None:
         """Write a resource that carries its metadata already. Needs the lock."""
-        content = manifest.dump_yaml(manifest.encode(resource)).encode()
+        content = _text(resource)
         path = self._root / slot.relative
         files.make_directory(path.parent, self._root)
         # The file before the record: a writer killed between the two leaves an edit to adopt, and the
         # record still holds the last version that anybody was told about.
         files.replace(path, content)
-        self._write_record(slot, resource, _digest(content))
+        self._write_record(slot, resource, _digest(content), content)
 
     def remove(self, slot: Slot) -> None:
         """Remove file and record. Needs the lock."""
@@ -193,12 +193,12 @@ class Shelf:
             self._records[slot] = (content, record)
         return record
 
-    def _write_record(self, slot: Slot, resource: Resource, digest: str) -> None:
-        text = manifest.dump_yaml(manifest.encode(resource))
-        content = f"# last good version, read from sha256:{digest}\n{text}".encode()
+    def _write_record(self, slot: Slot, resource: Resource, digest: str, text: bytes) -> None:
+        content = f"# last good version, read from sha256:{digest}\n".encode() + text
         path = self._record_path(slot)
         files.make_directory(path.parent, self._root)
-        files.replace(path, content)
+        # Not worth the wait for the disk: a record that a power failure takes is made again from the file.
+        files.replace(path, content, durable=False)
         self._broken.pop(slot, None)
         self._records[slot] = (content, _Record(resource, digest))
 
@@ -220,6 +220,10 @@ class Shelf:
             return 0
         log.warning("revision counter lost; going on beyond every resourceVersion file=%s", layout.REVISION)
         return max(versions) + _LOST_COUNTER_GAP
+
+
+def _text(resource: Resource) -> bytes:
+    return manifest.dump_yaml(manifest.encode(resource)).encode()
 
 
 def _digest(content: bytes) -> str:

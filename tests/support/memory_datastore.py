@@ -125,10 +125,11 @@ def _check_kind(kind: str) -> None:
 
 
 def _valid(resource: R) -> R:
-    resource = manifest.default(resource)
-    problems = manifest.validate(resource)
+    filled = manifest.default(resource)
+    assert isinstance(filled, type(resource))
+    problems = manifest.validate(filled)
     if not problems and not is_name(resource.name):
         problems = [Problem("metadata.name", "not a name", resource.name)]
     if problems:
         raise ManifestError(problems)
-    return resource
+    return filled

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pyagent.datastore import Datastore, EmbeddedDatastore
 from tests.support.datastore_contract import DatastoreContract
+from tests.support.directories import quick_directory
 from tests.support.memory_datastore import MemoryDatastore
 
 IMPLEMENTATIONS: dict[str, Callable[[Path], Datastore]] = {
@@ -21,5 +22,6 @@ class TestDatastore(DatastoreContract):
     """The contract, once an implementation."""
 
     @pytest.fixture(params=list(IMPLEMENTATIONS))
-    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Datastore:
-        return IMPLEMENTATIONS[request.param](tmp_path)
+    def store(self, request: pytest.FixtureRequest) -> Iterator[Datastore]:
+        with quick_directory() as directory:
+            yield IMPLEMENTATIONS[request.param](directory)

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,16 @@ from pyagent.datastore import EmbeddedDatastore, EventType, files, open_datastor
 from pyagent.errors import AlreadyExistsError, ConflictError, DatastoreError, NotFoundError
 from pyagent.model import Resource
 from tests.support.datastore_contract import KIND, nets_of, next_event, synced
+from tests.support.directories import quick_directory
 from tests.support.resources import controllers_configuration, host_endpoint, network_set, node, service
 
 BROKEN = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {name: a\n"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+def root() -> Iterator[Path]:
+    with quick_directory() as directory:
+        yield directory / "store"
 
 
 @pytest.fixture
@@ -411,10 +414,10 @@ class TestWatchingFiles:
             event = await next_event(events)
         assert (event.type, event.name) == (EventType.ADDED, "a")
 
-    async def test_a_hard_link_is_seen(self, store: EmbeddedDatastore, root: Path, tmp_path: Path) -> None:
-        (tmp_path / "outside").write_text(by_hand("10.0.0.0/8"))
+    async def test_a_hard_link_is_seen(self, store: EmbeddedDatastore, root: Path) -> None:
+        (root.parent / "outside").write_text(by_hand("10.0.0.0/8"))
         async with synced(store, KIND) as events:
-            (root / "globalnetworksets" / "a.yaml").hardlink_to(tmp_path / "outside")
+            (root / "globalnetworksets" / "a.yaml").hardlink_to(root.parent / "outside")
             assert (await next_event(events)).type is EventType.ADDED
 
     async def test_a_file_that_breaks_is_reported_once_and_again_when_it_is_mended(

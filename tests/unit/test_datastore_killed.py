@@ -7,17 +7,27 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from pyagent import manifest
 from pyagent.datastore import EmbeddedDatastore
-from pyagent.errors import NotFoundError
+from pyagent.errors import AlreadyExistsError, NotFoundError
+from pyagent.model import GlobalNetworkSet
 from tests.support.datastore_contract import KIND, nets_of
+from tests.support.directories import quick_directory
 from tests.support.resources import network_set
 
 ROUNDS = 50
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    with quick_directory() as directory:
+        yield directory / "store"
 
 
 def write_forever(root: Path, start: int, acknowledge: Callable[[str], None]) -> None:
@@ -31,12 +41,17 @@ def write_forever(root: Path, start: int, acknowledge: Callable[[str], None]) ->
                 store.delete(KIND, name)
             acknowledge(f"deleted {name}")
             continue
-        resource = network_set(name, net_of(number))
-        try:
-            stored = store.update(resource)
-        except NotFoundError:
-            stored = store.create(resource)
+        stored = apply(store, network_set(name, net_of(number)))
         acknowledge(f"stored {name} {stored.spec.nets[0]} {stored.metadata.resource_version}")
+
+
+def apply(store: EmbeddedDatastore, resource: GlobalNetworkSet) -> GlobalNetworkSet:
+    """Update or create, although others create and delete the same resources meanwhile."""
+    while True:
+        with contextlib.suppress(NotFoundError):
+            return store.update(resource)
+        with contextlib.suppress(AlreadyExistsError):
+            return store.create(resource)
 
 
 def net_of(number: int) -> str:
@@ -50,6 +65,8 @@ class Writer:
         output, told = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
+            # Without a reader left, the next line ends the child: it cannot outlive the test.
+            os.close(output)
             try:
                 write_forever(root, start, lambda line: os.write(told, f"{line}\n".encode()))
             finally:
@@ -58,13 +75,16 @@ class Writer:
         self._lines = os.fdopen(output, encoding="ascii")
         assert self._lines.readline() == "ready\n"
 
-    def kill(self) -> list[list[str]]:
-        """Kill it at once; every write it had acknowledged, as words."""
+    def kill(self, after: int, delay: float) -> list[list[str]]:
+        """Kill it ``delay`` seconds after so many writes; what it had acknowledged by then, in words."""
+        told = [self._lines.readline() for _ in range(after)]
+        time.sleep(delay)
         os.kill(self._pid, signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
         assert os.WIFSIGNALED(status)
         with self._lines:
-            return [line.split() for line in self._lines if line.endswith("\n")]
+            told.extend(line for line in self._lines if line.endswith("\n"))
+        return [line.split() for line in told]
 
 
 def check_files(root: Path) -> None:
@@ -73,8 +93,7 @@ def check_files(root: Path) -> None:
         assert [document.problems for document in documents] == [()], path
 
 
-def test_a_writer_killed_again_and_again_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
-    root = tmp_path / "store"
+def test_a_writer_killed_again_and_again_loses_nothing_it_acknowledged(root: Path) -> None:
     EmbeddedDatastore(root)
     chance = random.Random(4)
     acknowledged: dict[str, str | None] = {}
@@ -82,8 +101,7 @@ def test_a_writer_killed_again_and_again_loses_nothing_it_acknowledged(tmp_path:
     position = 0
     writer = Writer(root, position)
     for _ in range(ROUNDS):
-        time.sleep(chance.uniform(0.0005, 0.02))
-        told = writer.kill()
+        told = writer.kill(after=chance.randrange(6), delay=chance.uniform(0, 0.004))
         check_files(root)
         touched: dict[str, str | None] = {}
         for verb, name, *rest in told:
@@ -105,7 +123,7 @@ def test_a_writer_killed_again_and_again_loses_nothing_it_acknowledged(tmp_path:
         assert not list(root.rglob(".tmp-*"))
         position += 1
         writer = Writer(root, position)
-    writer.kill()
+    writer.kill(after=0, delay=0)
     assert len(versions) > ROUNDS
     assert versions == sorted(set(versions))
     assert int(store_version(root)) > versions[-1]
@@ -115,12 +133,10 @@ def store_version(root: Path) -> str:
     return EmbeddedDatastore(root).create(network_set("last")).metadata.resource_version
 
 
-def test_several_processes_write_at_once_without_losing_or_sharing_a_version(tmp_path: Path) -> None:
-    root = tmp_path / "store"
+def test_several_processes_write_at_once_without_losing_or_sharing_a_version(root: Path) -> None:
     EmbeddedDatastore(root)
     writers = [Writer(root, start) for start in (0, 1000, 2000)]
-    time.sleep(0.3)
-    told = [line for writer in writers for line in writer.kill()]
+    told = [line for writer in writers for line in writer.kill(after=20, delay=0)]
     versions = [int(line[3]) for line in told if line[0] == "stored"]
     assert len(versions) > 20
     assert len(set(versions)) == len(versions)
