@@ -18,6 +18,9 @@ MAX_VALUES = 2_000_000
 #: Most values that aliases alone may add to a document.
 MAX_ALIASED = 10_000
 
+#: Characters that end a line in YAML 1.1 but nowhere else; inside quotes YAML reads them as a blank.
+UNICODE_BREAKS = frozenset("\x85\u2028\u2029")
+
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
 _FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from pyagent.manifest.building import plain
+from pyagent.manifest.building import UNICODE_BREAKS, plain
 from pyagent.model.config import FelixConfigurationSpec
 from pyagent.model.resource import Resource
 
@@ -66,7 +66,9 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
     def text(self, value: str) -> yaml.ScalarNode:
         """A scalar node for text."""
         style = None
-        if "\n" in value:
+        if UNICODE_BREAKS.intersection(value):
+            style = '"'
+        elif "\n" in value:
             style = "|"
         elif value in _AMBIGUOUS or not isinstance(plain(value), str) or self._is_special(value):
             style = '"'

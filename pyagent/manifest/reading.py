@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from pyagent.errors import Problem
-from pyagent.manifest.building import MAX_DEPTH, Builder, RefusedError
+from pyagent.manifest.building import MAX_DEPTH, UNICODE_BREAKS, Builder, RefusedError
 from pyagent.manifest.paths import Positions
 
 #: Longest text that is read, in characters.
@@ -26,7 +26,6 @@ MAX_TEXT = 32 * 1024 * 1024
 WHOLE = "document"
 
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
-_ONLY_DIRECTIVES = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*%(?:.*(?:\n|$))(?:(?:%|[ \t]*#).*(?:\n|$)|\s*\n)*\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +55,31 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
     line, pending = 1, ""
     for start, end in pairwise(starts):
         piece = pending + text[start:end]
-        if _ONLY_DIRECTIVES.fullmatch(piece):
+        pending = ""
+        if end < len(text) and _is_only_directives(piece):
             pending = piece
             continue
-        yield piece, line
+        if piece.strip() not in {"", "---"}:
+            yield piece, line
         line += piece.count("\n")
-        pending = ""
+
+
+def _is_only_directives(piece: str) -> bool:
+    """Whether ``piece`` has ``%`` lines and otherwise nothing: then it belongs to the document behind it."""
+    seen = False
+    for line in piece.splitlines():
+        if line.startswith("%"):
+            seen = True
+        elif line.strip() and not line.lstrip().startswith("#"):
+            return False
+    return seen
 
 
 def _read_chunk(chunk: str, first_line: int) -> list[RawDocument]:
     builder = Builder(first_line)
+    looks_like_json = chunk.lstrip().startswith(("{", "["))
+    if looks_like_json and UNICODE_BREAKS.intersection(chunk) and (document := _read_json(chunk, first_line)):
+        return [document]
     try:
         for event in yaml.parse(chunk, Loader=_LOADER):
             builder.take(event)
@@ -73,7 +87,7 @@ def _read_chunk(chunk: str, first_line: int) -> list[RawDocument]:
         problem = Problem(refusal.path or WHOLE, refusal.reason, line=refusal.line)
         return [RawDocument(None, Positions(), first_line, (problem,))]
     except yaml.YAMLError as error:
-        if chunk.lstrip().startswith(("{", "[")) and (document := _read_json(chunk, first_line)):
+        if looks_like_json and (document := _read_json(chunk, first_line)):
             return [document]
         return [_yaml_error(error, chunk, first_line)]
     except UnicodeEncodeError:
@@ -88,7 +102,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _read_json(text: str, first_line: int) -> RawDocument | None:
-    """``text`` as JSON that happens not to be YAML (indented by tabs, surrogate pairs); without lines."""
+    """``text`` as JSON, for what YAML reads otherwise or not (tabs, surrogate pairs); without lines."""
     repeated: list[Problem] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Manifests: from text to resources with defaults, back to text, and what is said of documents that do not fit."""
+"""Manifests: from text to resources with defaults, back to text, and what is said of bad documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from pyagent import manifest
 from pyagent.manifest import ManifestError
+from pyagent.manifest.reading import read
 from pyagent.model import GlobalNetworkPolicy, HostEndpoint, KubeControllersConfiguration, Node, Tier
 from pyagent.model.config import FelixConfigurationSpec, ProtoPort
 
@@ -209,10 +210,8 @@ def test_upstreams_agent_settings_survive_and_typos_do_not() -> None:
     }
     assert manifest.decode(manifest.encode(resource)) == resource
     messages = _messages(text.replace("chainInsertMode", "chainInsert") + "  \n")
-    assert messages == [
-        "file.yaml:4: error with field spec.chainInsert "
-        "(field in document is not recognized or is in the wrong location: chainInsert)"
-    ]
+    lost = "field in document is not recognized or is in the wrong location"
+    assert messages == [f"file.yaml:4: error with field spec.chainInsert ({lost}: chainInsert)"]
     assert "wrong location: upstream" in _messages(text.replace("chainInsertMode: Append", "upstream: {}"))[0]
 
 
@@ -243,11 +242,13 @@ spec:
     foo: 1
 """
     lost = "field in document is not recognized or is in the wrong location"
+
+    def quote(value: str, what: str) -> str:
+        return f'must be text, but {value} is {what} in YAML: write "{value}"'
+
     assert _messages(text) == [
-        "file.yaml:6: error with field metadata.labels.a = 'yes' (must be text, but yes is true or false in YAML:"
-        ' write "yes")',
-        "file.yaml:7: error with field metadata.labels[x/y] = '5' (must be text, but 5 is a number in YAML:"
-        ' write "5")',
+        f"""file.yaml:6: error with field metadata.labels.a = 'yes' ({quote("yes", "true or false")})""",
+        f"""file.yaml:7: error with field metadata.labels[x/y] = '5' ({quote("5", "a number")})""",
         f"file.yaml:10: error with field spec.selektor ({lost}: selektor)",
         "file.yaml:11: error with field spec.order = '5' (must be a number, not text)",
         f"file.yaml:14: error with field spec.ingress[0].foo ({lost}: foo)",
@@ -255,10 +256,10 @@ spec:
 
 
 def test_a_broken_rule_is_reported_with_its_line_or_that_of_what_encloses_it() -> None:
-    text = HEADER.format(kind="HostEndpoint") + "spec:\n  expectedIPs:\n  - 10.0.0.1\n  - 10.0.0.300\n"
+    text = HEADER.format(kind="HostEndpoint") + "spec:\n  expectedIPs:\n  - 10.0.0.1\n  - 10.0.0.x\n"
     assert _messages(text) == [
         "file.yaml:4: error with field spec.node (node is required)",
-        "file.yaml:7: error with field spec.expectedIPs[1] = '10.0.0.300' ('10.0.0.300' is not an IP address)",
+        "file.yaml:7: error with field spec.expectedIPs[1] = '10.0.0.x' ('10.0.0.x' is not an IP address)",
     ]
 
 
@@ -326,7 +327,7 @@ def test_services_and_slices_are_read_leniently() -> None:
     )
     assert service.spec.ports[0].node_port == 30080
     endpoints = _resource(
-        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, new: [1], addressType: IPv4,"
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, new: [1],"
         " endpoints: [{addresses: [10.0.0.1], hints: {}}], ports: [{port: 80, appProtocol: null}]}"
     )
     assert endpoints.endpoints[0].addresses == ("10.0.0.1",)
@@ -396,6 +397,13 @@ def test_json_is_read_also_where_it_is_no_yaml() -> None:
     assert manifest.encode(_resource(manifest.dump_json(value))) == value
     assert "given twice" in _messages('{\t"a": 1,\n\t"a": "\\ud83d\\ude00"}')[0]
     assert "nested deeper" in _messages('{"a":\t"\\ud83d\\ude00", "b": ' + "[" * 200 + "]" * 200 + "}")[0]
+
+
+def test_characters_that_break_lines_only_in_yaml_survive_both_formats() -> None:
+    value = {"a": "b\u2028c\x85d\ne"}
+    for text in (manifest.dump_yaml(value), manifest.dump_json(value), json.dumps(value)):
+        (document,) = read(text)
+        assert document.value == value
 
 
 def test_text_that_reads_as_something_else_is_written_in_quotes() -> None:

@@ -12,10 +12,12 @@ from pyagent.manifest.reading import read
 from pyagent.model.config import ProtoPort
 
 SCALARS = {
-    "5": 5, "-5": -5, "+5": 5, "0": 0, "0x1F": 31, "1.5": 1.5, "1e3": 1000.0, ".5": 0.5, "-.inf": float("-inf"),
+    "5": 5, "-5": -5, "+5": 5, "0": 0, "0x1F": 31,
+    "1.5": 1.5, "1e3": 1000.0, ".5": 0.5, "-.inf": float("-inf"),
     "yes": True, "On": True, "true": True, "NO": False, "off": False, "y": "y", "n": "n",
     "~": None, "null": None, "": None, "Nil": "Nil",
-    "010": "010", "1_000": "1_000", "20:22": "20:22", "1.2.3": "1.2.3", "2020-05-14T23:19:23Z": "2020-05-14T23:19:23Z",
+    "010": "010", "1_000": "1_000", "20:22": "20:22", "1.2.3": "1.2.3",
+    "2020-05-14T23:19:23Z": "2020-05-14T23:19:23Z",
     "'5'": "5", '"yes"': "yes", "!!str 5": "5", "! 5": "5", "!!int 5": 5, "!!bool yes": True, "=": "=",
     "99999999999999999999999999": "99999999999999999999999999",
 }  # fmt: skip
@@ -82,6 +84,14 @@ def test_directives_block_texts_and_windows_lines_keep_the_line_numbers() -> Non
     assert (third.value, third.positions.line("d")) == ({"d": 1}, 10)
 
 
+def test_empty_pieces_and_long_runs_of_blanks_cost_nothing_and_mean_nothing() -> None:
+    assert read("---\n" * 50_000) == []
+    (document,) = read(" \n" * 50_000 + "%YAML 1.1\n" + "\n" * 50_000 + "--- {a: 1}\n")
+    assert (document.value, document.positions.line("a")) == ({"a": 1}, 100_002)
+    (alone,) = read("%YAML 1.1\n")
+    assert alone.problems
+
+
 def test_a_field_without_a_line_takes_that_of_what_encloses_it() -> None:
     (document,) = read("a:\n  b:\n  - c: 1\n  x/y: 2\n")
     line = document.positions.line
@@ -98,7 +108,8 @@ def test_a_field_without_a_line_takes_that_of_what_encloses_it() -> None:
 DURATIONS = {
     "0": "0s", "0s": "0s", "5m": "5m0s", "5m0s": "5m0s", "90s": "1m30s", "1h": "1h0m0s", "1h30m": "1h30m0s",
     "1.5h": "1h30m0s", "10m0s": "10m0s", ".5s": "500ms", "1.s": "1s", "1500ms": "1.5s", "100ms": "100ms",
-    "1.25ms": "1.25ms", "15us": "15µs", "15µs": "15µs", "15μs": "15µs", "2000ns": "2µs", "-1m": "-1m0s", "+2s": "2s",
+    "1.25ms": "1.25ms", "15us": "15µs", "15µs": "15µs", "15μs": "15µs", "2000ns": "2µs",
+    "-1m": "-1m0s", "+2s": "2s",
     "24h1ms": "24h0m0.001s", "2562047h": "2562047h0m0s",
 }  # fmt: skip
 
@@ -145,21 +156,13 @@ def test_failsafe_lists_are_read(text: str, expected: tuple[ProtoPort, ...] | No
     assert parse_failsafes(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x",
-        "tcp",
-        "tcp:",
-        "sctp:22",
-        "tcp:65536",
-        "tcp:22,",
-        "tcp:fd00::/8:22",
-        "tcp:[10.0.0.0/8]:22",
-        "10.0.0.0/8:22",
-    ]
-    + ["tcp:10.0.0.0/33:22", "tcp:-1", "tcp:22:10.0.0.0/8", "none,tcp:22"],
+BAD_FAILSAFES = (
+    "x;tcp;tcp:;sctp:22;tcp:65536;tcp:22,;tcp:fd00::/8:22;tcp:[10.0.0.0/8]:22;10.0.0.0/8:22;tcp:10.0.0.0/33:22;tcp:-1;"
+    "tcp:22:10.0.0.0/8;none,tcp:22"
 )
+
+
+@pytest.mark.parametrize("text", BAD_FAILSAFES.split(";"))
 def test_bad_failsafe_lists_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"failsafe|CIDR"):
         parse_failsafes(text)
