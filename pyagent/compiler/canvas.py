@@ -28,13 +28,13 @@ RUNS = 6
 BLOCK = 1 << 20
 
 
-def indices(holds: Bits, conditions: int) -> list[list[Index]]:
+def indices(holds: Bits) -> list[list[Index]]:
     """For every condition the rows (or columns) where it holds, given one packed row of conditions per
     row."""
     found: list[list[Index]] = []
-    for low in range(0, conditions, CHUNK):
+    for low in range(0, 8 * holds.shape[1], CHUNK):
         part = holds[:, low // 8 : (low + CHUNK) // 8]
-        bits = np.unpackbits(part, axis=1, count=min(CHUNK, conditions - low)).T
+        bits = np.unpackbits(part, axis=1).T
         edges = np.zeros((len(bits), bits.shape[1] + 2), dtype=np.int8)
         edges[:, 1:-1] = bits
         places = np.flatnonzero(np.diff(edges, axis=1).reshape(-1))
@@ -51,18 +51,18 @@ def indices(holds: Bits, conditions: int) -> list[list[Index]]:
 
 
 class Canvas:
-    """Cells of ``rows`` x ``columns`` outcome numbers and room for ``spare`` columns more.
+    """The outcome numbers of some rows of a table.
 
-    Rules are painted from the last to the first, so that the first match stays on top.
+    Rules are painted from the last to the first, so that the first match stays on top. ``rows`` and
+    ``columns`` say where each condition holds; ``outcomes`` is shared by all pieces of a table.
     """
 
     def __init__(
-        self, rows: list[list[Index]], columns: list[list[Index]], shape: tuple[int, int], spare: int
+        self, rows: list[list[Index]], columns: list[list[Index]], cells: Cells, outcomes: Outcomes
     ) -> None:
-        self.outcomes = Outcomes()
-        self.cells: Cells = np.empty((shape[0], shape[1] + spare), dtype=np.uint16)
+        self.cells = cells
+        self.outcomes = outcomes
         self._rows, self._columns = rows, columns
-        self._width = shape[1]
 
     def clear(self, outcome: Outcome) -> None:
         """Every cell gets the outcome."""
@@ -88,6 +88,24 @@ class Canvas:
                 mapping[number] = self._checked(change(self.outcomes.all[number]))
             self.cells[at] = mapping[part]
 
+    def stage(self, policy: str, rules: Sequence[tuple[Sequence[Place], str]]) -> None:
+        """Note in every cell which action of a staged policy's rules matches there first, if any."""
+        actions = ["", *sorted({action for _, action in rules})]
+        layer = np.zeros(self.cells.shape, dtype=np.uint8)
+        for places, action in reversed(rules):
+            for at in self._at(places):
+                layer[at] = actions.index(action)
+        mapping = np.full(len(self.outcomes) * len(actions), NUMBERS, dtype=np.int64)
+        for part, said in zip(blocks(self.cells), blocks(layer), strict=True):
+            codes = part.astype(np.int64) * len(actions) + said
+            for code in np.unique(codes[mapping[codes] == NUMBERS]).tolist():
+                number, action = divmod(code, len(actions))
+                outcome = self.outcomes.all[number]
+                mapping[code] = (
+                    self._checked(outcome.with_staged(policy, actions[action])) if action else number
+                )
+            part[:] = mapping[codes]
+
     def _checked(self, outcome: Outcome) -> int:
         number = self.outcomes.number(outcome)
         if number >= NUMBERS:
@@ -96,54 +114,26 @@ class Canvas:
 
     def _at(self, places: Sequence[Place]) -> Iterator[tuple[Index, Index]]:
         for row_condition, column_condition in places:
-            for columns in self._columns[column_condition]:
-                for rows in self._rows[row_condition]:
+            for rows in self._rows[row_condition]:
+                for columns in self._columns[column_condition]:
                     if isinstance(rows, slice) or isinstance(columns, slice):
                         yield rows, columns
                     else:
                         yield rows[:, None], columns
 
-    def stage(self, policy: str, rules: Sequence[tuple[Sequence[Place], str]]) -> None:
-        """Note in every cell which action of a staged policy's rules matches there first, if any."""
-        actions = ["", *sorted({action for _, action in rules})]
-        layer = np.zeros((len(self.cells), self._width), dtype=np.uint8)
-        for places, action in reversed(rules):
-            for at in self._at(places):
-                layer[at] = actions.index(action)
-        old, self.outcomes = self.outcomes.all, Outcomes()
-        mapping = np.full(len(old) * len(actions), NUMBERS, dtype=np.int64)
-        for part, said in zip(blocks(self.cells[:, : self._width]), blocks(layer), strict=True):
-            codes = part.astype(np.int64) * len(actions) + said
-            for code in np.unique(codes[mapping[codes] == NUMBERS]).tolist():
-                number, action = divmod(code, len(actions))
-                outcome = old[number].with_staged(policy, actions[action]) if action else old[number]
-                mapping[code] = self._checked(outcome)
-            part[:] = mapping[codes]
-
-    def sort(self) -> None:
-        """Renumber the outcomes so that a smaller number is a more favourable one."""
-        used = self.cells[:, : self._width]
-        order = sorted(range(len(self.outcomes)), key=self.outcomes.favour)
-        if order == list(range(len(order))):
-            return
-        mapping = np.empty(len(order), dtype=np.uint16)
-        mapping[order] = np.arange(len(order))
-        for part in blocks(used):
-            part[:] = mapping[part]
-        renumbered = Outcomes()
-        for number in order:
-            renumbered.number(self.outcomes.all[number])
-        self.outcomes = renumbered
-
-    def favourable(self, columns: Ints, spare: int) -> None:
-        """Spare column ``spare`` gets each row's most favourable outcome among ``columns``; needs
-        :meth:`sort`."""
-        best = self.cells[:, self._width + spare]
-        best[:] = NUMBERS - 1
-        cuts = np.flatnonzero(np.diff(columns) != 1) + 1
-        for run in np.split(columns, cuts):
-            part = self.cells[:, run[0] : run[-1] + 1]
-            np.minimum(best, part.min(axis=1), out=best)
+    def favourable(self, choices: Sequence[Ints], into: Cells) -> None:
+        """Column ``i`` of ``into`` gets each row's most favourable outcome among the columns
+        ``choices[i]``."""
+        order = np.array(sorted(range(len(self.outcomes)), key=self.outcomes.favour), dtype=np.uint16)
+        rank = np.empty(len(order), dtype=np.uint16)
+        rank[order] = np.arange(len(order))
+        sorted_already = np.array_equal(order, np.arange(len(order)))
+        for index, columns in enumerate(choices):
+            best = np.full(len(self.cells), NUMBERS - 1, dtype=np.uint16)
+            for run in np.split(columns, np.flatnonzero(np.diff(columns) != 1) + 1):
+                part = self.cells[:, run[0] : run[-1] + 1]
+                np.minimum(best, (part if sorted_already else rank[part]).min(axis=1), out=best)
+            into[:, index] = order[best]
 
 
 def present(cells: Cells) -> list[int]:

@@ -8,7 +8,7 @@ from functools import partial
 from pyagent.abi import Action
 from pyagent.calc.view import PolicyView, RuleAction, RuleRef, RuleView, TableView, TierView
 from pyagent.compiler.canvas import Canvas, Cells, Place
-from pyagent.compiler.outcome import NO_MATCH, Outcome
+from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
 from pyagent.compiler.plan import policies
 
 Places = Callable[[RuleView], Sequence[Place]]
@@ -19,7 +19,6 @@ _DECIDES = {RuleAction.ALLOW: Action.ALLOW, RuleAction.DENY: Action.DENY}
 def paint(table: TableView, canvas: Canvas, places: Places) -> None:
     """Paint the whole table: its end, profiles, tiers from the last, and what staged policies would have
     said."""
-    _number_in_order(table, canvas)
     canvas.clear(_end(table.end, table.end_ref))
     for profile in reversed(table.profiles):
         if not profile.staged:
@@ -34,7 +33,7 @@ def paint(table: TableView, canvas: Canvas, places: Places) -> None:
             canvas.stage(policy.name, said)
 
 
-def _number_in_order(table: TableView, canvas: Canvas) -> None:
+def number_in_order(table: TableView, outcomes: Outcomes) -> None:
     """Number the outcomes by favour and, within one action, by the order of rules, as far as they are
     known."""
     decided: dict[Action, list[Outcome]] = {Action.ALLOW: [], Action.NONE: [NO_MATCH], Action.DENY: []}
@@ -43,9 +42,9 @@ def _number_in_order(table: TableView, canvas: Canvas) -> None:
             action = _DECIDES.get(rule.action)
             if action is not None and not policy.staged:
                 decided[action].append(Outcome(action, rule.ref.key))
-    for outcomes in decided.values():
-        for outcome in outcomes:
-            canvas.outcomes.number(outcome)
+    for group in decided.values():
+        for outcome in group:
+            outcomes.number(outcome)
 
 
 def _end(action: Action, ref: RuleRef) -> Outcome:

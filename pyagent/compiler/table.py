@@ -14,15 +14,19 @@ from pyagent.compiler.addresses import Family
 from pyagent.compiler.canvas import Canvas, Cells, Place, indices
 from pyagent.compiler.intervals import Bits, Classes, Ints, distinct
 from pyagent.compiler.layer4 import DETAILED, PORT_BASES, fragment_cells
-from pyagent.compiler.merge import merge
-from pyagent.compiler.outcome import Outcome
-from pyagent.compiler.paint import paint
+from pyagent.compiler.merge import Merger
+from pyagent.compiler.outcome import Outcome, Outcomes
+from pyagent.compiler.paint import number_in_order, paint
 from pyagent.compiler.plan import Numbering, Plan, SideKey, policies
-from pyagent.compiler.product import Product, product
+from pyagent.compiler.product import NUMBERS_MAX, Product, product
 from pyagent.errors import CapacityError
 
-#: Memory for the cells while they are painted, before equal rows and columns are merged.
-PAINT_BYTES: Final = 96 << 20
+#: Cells painted at a time: few enough for the cache, many enough that Python's share does not matter.
+PIECE_CELLS: Final = 4 << 20
+#: Cells kept until equal columns are merged; two bytes each.
+KEEP_CELLS: Final = 48 << 20
+#: Cells painted in all; bounds the time that a policy beyond the limits can cost.
+PAINT_CELLS: Final = 512 << 20
 
 Words = npt.NDArray[np.uint32]
 
@@ -78,38 +82,67 @@ def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int) -> Ta
         for rule in policy.rules
     }
     columns = _columns(layer4.keys(), plan, fields, limit)
-    width = len(columns.holds)
-    rows = _Rows(addresses.keys(), plan, fields, limit, PAINT_BYTES // 2 // (width + len(DETAILED)))
-    canvas = Canvas(
-        indices(rows.holds, len(addresses)),
-        indices(columns.holds, len(layer4)),
-        (len(rows.holds), width),
-        len(DETAILED),
-    )
-    paint(view, canvas, lambda rule: places[id(rule)])
-    canvas.sort()
-    for index, protocol in enumerate(DETAILED):
-        canvas.favourable(_fragment_columns(protocol, columns, fields), index)
-    cells, new_rows, new_columns = merge(canvas.cells)
+    rows = _Rows(addresses.keys(), plan, fields, limit)
+    outcomes = Outcomes()
+    number_in_order(view, outcomes)
+    merger = _paint_pieces(view, outcomes, rows.holds, columns, (places, fields))
+    new_columns, kept = merger.columns()
     by_l4, combine_l4 = _layer4_index(columns, new_columns)
     return Table(
         by_source=rows.by_source,
         by_destination=rows.by_destination,
-        combine_addresses=new_rows[rows.combine].astype(np.uint16),
+        combine_addresses=merger.rows[rows.combine].astype(np.uint16),
         by_l4=by_l4,
         by_source_port=columns.right.astype(np.uint32),
         combine_l4=combine_l4,
-        cells=cells,
-        outcomes=canvas.outcomes.all,
-        painted=(len(rows.holds), width + len(DETAILED)),
+        cells=_gather(merger, kept),
+        outcomes=outcomes.all,
+        painted=(len(rows.holds), len(new_columns)),
     )
+
+
+def _paint_pieces(
+    view: TableView,
+    outcomes: Outcomes,
+    holds: Bits,
+    columns: Product,
+    context: tuple[dict[int, list[Place]], Fields],
+) -> Merger:
+    """Paint so many rows at a time that they stay in the processor's cache, and keep the distinct ones."""
+    places, fields = context
+    width = len(columns.holds)
+    if len(holds) * width > PAINT_CELLS:
+        raise CapacityError("cells of a table", len(holds) * width, PAINT_CELLS)
+    choices = [_fragment_columns(protocol, columns, fields) for protocol in DETAILED]
+    column_places = indices(columns.holds)
+    merger = Merger(KEEP_CELLS)
+    step = max(1, PIECE_CELLS // width)
+    room = np.empty((min(step, len(holds)), width + len(choices)), dtype=np.uint16)
+    for low in range(0, len(holds), step):
+        piece = holds[low : low + step]
+        cells = room[: len(piece)]
+        canvas = Canvas(indices(piece), column_places, cells[:, :width], outcomes)
+        paint(view, canvas, lambda rule: places[id(rule)])
+        canvas.favourable(choices, cells[:, width:])
+        merger.add(cells)
+    return merger
+
+
+def _gather(merger: Merger, columns: Ints) -> Cells:
+    """The distinct rows with the given columns."""
+    cells = np.empty((int(merger.rows.max()) + 1, len(columns)), dtype=np.uint16)
+    low = 0
+    for part in merger.take():
+        np.take(part, columns, axis=1, out=cells[low : low + len(part)], mode="clip")
+        low += len(part)
+    return cells
 
 
 class _Rows:
     """Rows of a table: pairs of a source and a destination class; each family has its part of the combine
     table."""
 
-    def __init__(self, numbers: list[int], plan: Plan, fields: Fields, limit: int, rows_max: int) -> None:
+    def __init__(self, numbers: list[int], plan: Plan, fields: Fields, limit: int) -> None:
         keys = plan.addresses.keys()
         conditions = [keys[number] for number in numbers]
         parts: list[Product] = []
@@ -120,7 +153,7 @@ class _Rows:
             destination = _rows_of(sides, [condition[1] for condition in conditions])
             count = family.classes.count
             parts.append(
-                product(source, count, destination, count, ("rows of a table", limit // 2, rows_max))
+                product(source, count, destination, count, ("rows of a table", limit // 2, NUMBERS_MAX))
             )
         of, first = distinct(np.concatenate([part.holds for part in parts]))
         self.holds: Bits = np.concatenate([part.holds for part in parts])[first]
@@ -130,8 +163,8 @@ class _Rows:
             [four.left * four.pairs.shape[1], six.left * six.pairs.shape[1] + four.pairs.size]
         ).astype(np.uint32)
         self.by_destination: Words = np.concatenate([four.right, six.right]).astype(np.uint32)
-        if len(self.holds) > rows_max:
-            raise CapacityError("rows of a table", len(self.holds), rows_max)
+        if len(self.holds) > NUMBERS_MAX:
+            raise CapacityError("rows of a table", len(self.holds), NUMBERS_MAX)
 
 
 def _rows_of(bits: Bits, numbers: list[int]) -> Bits:
@@ -150,7 +183,7 @@ def _columns(numbers: list[int], plan: Plan, fields: Fields, limit: int) -> Prod
         fields.cells.count,
         _rows_of(fields.ports.members, [ports for _, ports in conditions]),
         fields.ports.count,
-        ("columns of a table", limit // 2, 65536 - len(DETAILED)),
+        ("columns of a table", limit // 2, NUMBERS_MAX - len(DETAILED)),
     )
 
 

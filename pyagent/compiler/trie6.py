@@ -73,8 +73,8 @@ class Trie6:
         return self._skip_node(start, (depth, 8 * (depth + taken)), match, background)
 
     def _skip_node(self, address: int, part: tuple[int, int], match: int, miss: int) -> int:
-        """A node that compares the bits of ``address`` from byte ``part[0]`` to bit ``part[1]``, and takes the
-        bytes that it compares unless the look-up ends with it."""
+        """A node that compares the bits of ``address`` from byte ``part[0]`` to bit ``part[1]``, and takes
+        the bytes that it compares unless the look-up ends with it."""
         depth, length = part
         bits = length - 8 * depth
         mask = _ALL >> (WIDTH - bits) << (WIDTH - bits)
