@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Coroutine
 
@@ -15,6 +14,8 @@ from pyagent.datastore import Datastore
 
 #: Seconds between full comparisons, unless the command line says otherwise.
 RESYNC_S = 300.0
+#: How long a service may take to clean up before it is told again to end; in seconds.
+REMINDER_S = 1.0
 
 
 @click.command(short_help="Keep automatic host endpoints up to date.")
@@ -63,6 +64,16 @@ def _reconcile_once(datastore: Datastore) -> None:
 async def until_terminated(service: Coroutine[None, None, None]) -> None:
     """Run a service until it ends or SIGTERM asks it to; either way it can clean up behind itself."""
     task = asyncio.ensure_future(service)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    waiting = asyncio.ensure_future(told.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        # Told more than once: in Python 3.11 a wait_for that ends at the same moment swallows a cancellation.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=REMINDER_S)
+    if not task.cancelled():
+        task.result()

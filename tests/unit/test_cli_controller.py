@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+
+import pytest
+
+from pyagent.cli import daemons
+from pyagent.errors import DatastoreError
 
 NODE = """
 apiVersion: v1
@@ -35,12 +41,46 @@ def test_service_follows_changes_and_ends_cleanly_when_told_to(hepctl):
     assert hepctl("controller", "--once").exit_code == 0
     command = [sys.executable, "-c", "from pyagent.cli.main import main; main()", "-l", "error", "controller"]
     environment = {**os.environ, "HEPCTL_DATASTORE": str(hepctl.store)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    try:
         assert hepctl("patch", "kubecontrollersconfiguration", "default", "-p", SWITCH).exit_code == 0
         deadline = time.monotonic() + 20
         while "n-auto-hep" not in hepctl("get", "hep").stdout and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
     assert "n-auto-hep" in hepctl("get", "hep").stdout
     assert (process.returncode, errors) == (0, b"")
+
+
+class Deaf:
+    """A service that overhears the first cancellation, as asyncio.wait_for of Python 3.11 may."""
+
+    def __init__(self):
+        self.heard = 0
+
+    async def run(self):
+        while self.heard < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.heard += 1
+
+
+async def test_service_that_overhears_a_cancellation_is_told_again(monkeypatch):
+    monkeypatch.setattr(daemons, "REMINDER_S", 0.01)
+    service = Deaf()
+    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(daemons.until_terminated(service.run()), 10)
+    assert service.heard == 2
+
+
+async def test_error_of_a_service_is_not_lost():
+    async def fail():
+        raise DatastoreError("gone")
+
+    with pytest.raises(DatastoreError, match="gone"):
+        await daemons.until_terminated(fail())
