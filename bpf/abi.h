@@ -9,6 +9,8 @@
 #ifndef AUTOHEP_ABI_H
 #define AUTOHEP_ABI_H
 
+#include <linux/types.h>
+
 #define ABI_VERSION 1
 
 /* Sizes; -D overrides those a node may tune. */
@@ -16,14 +18,15 @@
 #define FLOWS_MAX 262144 /* entries of each flow table (IPv4, IPv6) */
 #endif
 #ifndef IMAGE_BYTES
-#define IMAGE_BYTES 4194304 /* one generation's image; at most 4 MiB before Linux 5.16 */
+#define IMAGE_BYTES                                                            \
+	4194304 /* one generation's image; at most 4 MiB before Linux 5.16 */
 #endif
-#define IFSTATE_MAX 1024     /* direct-mapped by ifindex; a power of two */
+#define IFSTATE_MAX 1024 /* direct-mapped by ifindex; a power of two */
 #define IFSTATE_MORE_MAX 4096
-#define VERDICTS_MAX 32768   /* verdict ids of one generation */
+#define VERDICTS_MAX 32768 /* verdict ids of one generation */
 #define FRAGMENTS_MAX 8192
 #define EVENTS_BYTES 262144
-#define ENDPOINTS_MAX 64     /* host endpoints of one node: bits of flow.approved */
+#define ENDPOINTS_MAX 64 /* host endpoints of one node: bits of flow.approved */
 
 /* Direction of the packet at the hook, seen from the host. */
 enum direction {
@@ -54,67 +57,73 @@ enum table_kind {
 enum reason {
 	REASON_NONE = 0,
 	/* passed */
-	REASON_FLOW = 1,	   /* an approved flow, or the reply to one */
-	REASON_SOCKET = 2,	   /* the kernel has a live TCP socket for it */
-	REASON_SYNCOOKIE = 3,	   /* completes a handshake begun by SYN cookie */
-	REASON_RELATED = 4,	   /* ICMP error about an approved flow */
+	REASON_FLOW = 1,      /* an approved flow, or the reply to one */
+	REASON_SOCKET = 2,    /* the kernel has a live TCP socket for it */
+	REASON_SYNCOOKIE = 3, /* completes a handshake begun by SYN cookie */
+	REASON_RELATED = 4,   /* ICMP error about an approved flow */
 	REASON_FAILSAFE = 5,
 	REASON_POLICY_ALLOW = 6,
 	REASON_UNTRACKED_ALLOW = 7,
 	REASON_PREDNAT_ALLOW = 8,
-	REASON_FORWARD_ALLOW = 9,  /* forwarded, allowed by an applyOnForward policy */
-	REASON_FORWARD_NONE = 10,  /* forwarded, and no applyOnForward policy applies */
-	REASON_OWN_POD = 11,	   /* host to its own pod */
-	REASON_POD_ACCEPT = 12,	   /* defaultEndpointToHostAction: Accept */
-	REASON_NON_IP = 13,	   /* ARP, LLC, LLDP, ...: not ours to judge */
-	REASON_NEIGHBOUR = 14,	   /* neighbour discovery, router discovery, MLD */
-	REASON_TUNNEL = 15,	   /* encapsulation between known nodes */
-	REASON_FRAGMENT = 16,	   /* later fragment of an allowed datagram */
-	REASON_NO_ENDPOINT = 17,   /* no host endpoint applies to this interface */
-	REASON_NO_IMAGE = 18,	   /* no policy image loaded yet */
-	REASON_RESCUE = 19,	   /* hepctl rescue open */
-	REASON_EXCLUDED = 20,	   /* interface excluded by configuration */
-	REASON_PASS_END = 21,
+	REASON_FORWARD_ALLOW =
+		9, /* forwarded, allowed by an applyOnForward policy */
+	REASON_FORWARD_NONE =
+		10, /* forwarded, and no applyOnForward policy applies */
+	REASON_OWN_POD = 11,	/* host to its own pod */
+	REASON_POD_ACCEPT = 12, /* defaultEndpointToHostAction: Accept */
+	REASON_NON_IP = 13,	/* ARP, LLC, LLDP, ...: not ours to judge */
+	REASON_NEIGHBOUR = 14,	/* neighbour discovery, router discovery, MLD */
+	REASON_TUNNEL = 15,	/* encapsulation between known nodes */
+	REASON_FRAGMENT = 16,	/* later fragment of an allowed datagram */
+	REASON_NO_ENDPOINT =
+		17,	      /* no host endpoint applies to this interface */
+	REASON_NO_IMAGE = 18, /* no policy image loaded yet */
+	REASON_RESCUE = 19,   /* hepctl rescue open */
+	REASON_EXCLUDED = 20, /* interface excluded by configuration */
 	/* dropped */
 	REASON_POLICY_DENY = 32,
 	REASON_UNTRACKED_DENY = 33,
 	REASON_PREDNAT_DENY = 34,
 	REASON_FORWARD_DENY = 35,
-	REASON_POD_DROP = 36,	   /* defaultEndpointToHostAction: Drop */
-	REASON_SHORT = 37,	   /* truncated before the end of a header */
-	REASON_MALFORMED = 38,	   /* impossible version or header length */
-	REASON_EXTENSIONS = 39,	   /* too many or unknown IPv6 extension headers */
+	REASON_POD_DROP = 36,	/* defaultEndpointToHostAction: Drop */
+	REASON_SHORT = 37,	/* truncated before the end of a header */
+	REASON_MALFORMED = 38,	/* impossible version or header length */
+	REASON_EXTENSIONS = 39, /* too many or unknown IPv6 extension headers */
 	REASON_FRAGMENT_DENY = 40, /* later fragment of a denied datagram */
-	REASON_UNRELATED = 41,	   /* ICMP error about no approved flow, policy denies it */
-	REASON_VLAN = 42,	   /* more than two VLAN tags in the frame */
-	REASON_IMAGE_BAD = 43,	   /* the image points outside itself */
-	REASON_MAX = 48,
+	REASON_VLAN = 41,	   /* more than two VLAN tags in the frame */
+	REASON_MAX = 64,	   /* a power of two */
 };
 
 /* ---- control: one cell, read first by every packet ---------------------- */
 
-/* Written by the agent (generation, last) and hepctl rescue. */
+/* The first eight bytes are written and read as one: the generation and what the
+ * program must know of it before it looks at the image. Written by the agent;
+ * rescue_until by hepctl rescue, events_until by whoever observes.
+ */
 struct control {
-	__u32 generation;   /* 0: no image; its lowest bit is the side in force */
-	__u32 flags;	    /* CONTROL_* */
+	__u32 generation; /* 0: no image; its lowest bit is the side in force */
+	__u32 flags;	  /* CONTROL_* */
 	__u64 rescue_until; /* jiffies64; 0: closed. Until then everything passes */
+	__u64 events_until; /* jiffies64; until then drops are reported as events */
 };
 
-#define CONTROL_EVENTS 1 /* somebody reads the event ring */
+#define CONTROL_UNTRACKED 1 /* some endpoint has untracked tables */
 
 /* ---- ifstate: what the program must know of an interface ---------------- */
 
 /* Direct-mapped by ifindex & (IFSTATE_MAX - 1); others in ifstate_more. */
 struct ifstate {
-	__u32 ifindex; /* 0: empty */
-	__u16 slot[2]; /* endpoint slot + 1 by side; 0: no endpoint */
-	__u16 flags;   /* IF_* */
+	__u32 ifindex;	  /* 0: empty */
+	__u16 slot[2];	  /* endpoint slot + 1 by side; 0: no endpoint */
+	__u8 endpoint[2]; /* index of the endpoint by side, see flow.approved */
+	__u16 flags;	  /* IF_* */
 	__u16 counter; /* index into the counters map, 0: shared by the rest */
+	__u16 pad;
 };
 
 #define IF_WORKLOAD 1 /* the host's side of a pod */
 #define IF_EXCLUDED 2
-#define IF_LAYER3 4   /* informative: the _l3 programs are attached there */
+#define IF_LAYER3 4 /* informative: the _l3 programs are attached there */
 
 /* One interface's counters, per CPU, by direction and reason. */
 struct counters {
@@ -161,14 +170,13 @@ enum flow_origin {
 	ORIGIN_SEEDED = 4,    /* put there by the agent at start */
 	ORIGIN_OWN_POD = 5,
 	ORIGIN_PREDNAT = 6,
-	ORIGIN_NODE_PORT = 7,
 };
 
 struct flow {
-	__u64 approved;	  /* bit per endpoint index whose policy let the opener's side pass */
+	__u64 approved; /* bit per endpoint index whose policy let the opener's side pass */
 	__u64 packets;
 	__u64 bytes;
-	__u32 last;	  /* jiffies, low 32 bits, of the last packet */
+	__u32 last; /* jiffies, low 32 bits, of the last packet */
 	__u32 created;
 	__u32 rule;	  /* stable key of the rule that allowed it, 0: none */
 	__u32 generation; /* in force when it was allowed */
@@ -178,15 +186,15 @@ struct flow {
 	__u32 pad;
 };
 
-#define FLOW_REPLIED 1	  /* a packet against the opener's direction was seen */
+#define FLOW_REPLIED 1 /* a packet against the opener's direction was seen */
 #define FLOW_FIN_OPENER 2
 #define FLOW_FIN_REPLIER 4
 #define FLOW_RST 8
 
 /* Idle time-outs, seconds. */
-#define IDLE_TCP 432000	       /* as the kernel's own conntrack */
-#define IDLE_TCP_HANDSHAKE 60  /* never answered */
-#define IDLE_TCP_CLOSING 120   /* RST seen, or FIN by both */
+#define IDLE_TCP 432000	      /* as the kernel's own conntrack */
+#define IDLE_TCP_HANDSHAKE 60 /* never answered */
+#define IDLE_TCP_CLOSING 120  /* RST seen, or FIN by both */
 #define IDLE_UDP 60
 #define IDLE_UDP_REPLIED 180
 #define IDLE_ICMP 30
@@ -195,7 +203,7 @@ struct flow {
 /* ---- fragments ------------------------------------------------------------ */
 
 struct fragment_key {
-	__be32 source[4]; /* IPv4: in the last word, others 0 */
+	__be32 source[4]; /* IPv4: in the first word, others 0 */
 	__be32 destination[4];
 	__be32 id;
 	__u32 ifindex;
@@ -249,20 +257,20 @@ struct failsafe_key {
  *   cell = cells[ row * columns + col ]        -> verdicts[cell]
  */
 struct image_header {
-	__u32 magic;	  /* IMAGE_MAGIC */
-	__u32 abi;	  /* ABI_VERSION */
+	__u32 magic; /* IMAGE_MAGIC */
+	__u32 abi;   /* ABI_VERSION */
 	__u32 generation;
-	__u32 size;	  /* bytes used */
-	__u32 flags;	  /* IMAGE_* */
-	__u32 slots;	  /* number of endpoint slots */
-	__u32 slots_at;	  /* struct image_slot[slots] */
-	__u32 trie4_at;	  /* u16[65536] root, then blocks of u16[256] */
-	__u32 trie6_at;	  /* u32 entries; the root entry is trie6_root */
+	__u32 size;	/* bytes used */
+	__u32 flags;	/* IMAGE_* */
+	__u32 slots;	/* number of endpoint slots */
+	__u32 slots_at; /* struct image_slot[slots] */
+	__u32 trie4_at; /* u16[65536] root, then blocks of u16[256] */
+	__u32 trie6_at; /* u32 entries; the root entry is trie6_root */
 	__u32 trie6_root;
-	__u32 l4_at;	  /* u16[L4_ENTRIES] */
-	__u32 sport_at;	  /* u16[65536]; 0: no rule names a source port */
+	__u32 l4_at;		/* u16[L4_ENTRIES] */
+	__u32 sport_at;		/* u16[65536]; 0: no rule names a source port */
 	__u32 address_flags_at; /* u8[address classes], ADDRESS_* */
-	__u32 verdicts_at; /* struct verdict[verdicts] */
+	__u32 verdicts_at;	/* struct verdict[verdicts] */
 	__u32 verdicts;
 	__u32 address_classes;
 	__u32 l4_classes;
@@ -270,13 +278,13 @@ struct image_header {
 	__u32 node_ports_at; /* 0: none; u8[2][8192] bitmaps, TCP then UDP */
 	__u32 tunnels_at;    /* struct image_tunnel[tunnels] */
 	__u32 tunnels;
-	__u32 wildcard;	     /* slot + 1 for interfaces ifstate does not know; 0: none */
-	__u64 hash;	     /* of the image with this field 0, by user space */
+	__u32 wildcard; /* slot + 1 for interfaces ifstate does not know; 0: none */
+	__u64 hash;	/* of the image with this field 0, by user space */
 };
 
-#define IMAGE_MAGIC 0x48455031 /* "HEP1" */
-#define IMAGE_UNTRACKED 1	/* some slot has untracked tables */
-#define IMAGE_POD_TO_HOST_ACCEPT 2
+#define IMAGE_MAGIC 0x48455031	   /* "HEP1" */
+#define IMAGE_UNTRACKED 1	   /* some slot has untracked tables */
+#define IMAGE_POD_TO_HOST_ACCEPT 2 /* defaultEndpointToHostAction */
 #define IMAGE_POD_TO_HOST_DROP 4
 
 /* One host endpoint in force on this node; table offset 0: no such table. */
@@ -287,13 +295,13 @@ struct image_slot {
 };
 
 struct image_table {
-	__u32 by_source_at;	 /* u32[address classes] */
-	__u32 by_destination_at; /* u32[address classes] */
+	__u32 by_source_at;	    /* u32[address classes] */
+	__u32 by_destination_at;    /* u32[address classes] */
 	__u32 combine_addresses_at; /* u16[] */
-	__u32 by_l4_at;		 /* u32[l4 classes] */
-	__u32 by_source_port_at; /* u32[source-port classes] */
-	__u32 combine_l4_at;	 /* u16[] */
-	__u32 cells_at;		 /* u16[rows * columns] */
+	__u32 by_l4_at;		    /* u32[l4 classes] */
+	__u32 by_source_port_at;    /* u32[source-port classes] */
+	__u32 combine_l4_at;	    /* u16[] */
+	__u32 cells_at;		    /* u16[rows * columns] */
 	__u32 columns;
 	__u32 rows;
 	__u32 combine_addresses; /* entries */
@@ -306,7 +314,7 @@ struct verdict {
 	__u8 action; /* enum action */
 	__u8 flags;  /* VERDICT_* */
 	__u16 pad;
-	__u32 rule;  /* stable key of the deciding rule; 0: the end of a tier, a profile's absence */
+	__u32 rule; /* stable key of the deciding rule; 0: the end of a tier, a profile's absence */
 };
 
 #define VERDICT_LOG 1
@@ -328,9 +336,11 @@ struct image_tunnel {
 #define TRIE4_ROOT 65536
 
 /* IPv6 trie entry: two top bits say what the other thirty are. */
-#define TRIE6_CLASS 0x00000000	/* class id */
-#define TRIE6_BRANCH 0x40000000 /* 8-byte units from trie6_at: u32[256] by the next byte */
-#define TRIE6_SKIP 0x80000000	/* 8-byte units from trie6_at: struct trie6_skip */
+#define TRIE6_CLASS 0x00000000 /* class id */
+#define TRIE6_BRANCH                                                           \
+	0x40000000 /* 8-byte units from trie6_at: u32[256] by the next byte */
+#define TRIE6_SKIP                                                             \
+	0x80000000 /* 8-byte units from trie6_at: struct trie6_skip */
 #define TRIE6_KIND 0xc0000000
 #define TRIE6_STEPS 20 /* nodes on the longest path */
 
@@ -367,7 +377,7 @@ enum event_kind {
 };
 
 struct event {
-	__u64 time;  /* ktime, ns */
+	__u64 time; /* ktime, ns */
 	__u32 generation;
 	__u32 ifindex;
 	__u32 rule;
@@ -383,6 +393,7 @@ struct event {
 	__u32 length;
 	__be32 source[4]; /* IPv4: in the first word */
 	__be32 destination[4];
+	__u32 pad;
 };
 
 /* Rate limit of events, per CPU. */
@@ -395,8 +406,8 @@ struct event_budget {
 
 #define EVENTS_PER_SECOND 500 /* per CPU */
 
-_Static_assert(sizeof(struct control) == 16, "control");
-_Static_assert(sizeof(struct ifstate) == 12, "ifstate");
+_Static_assert(sizeof(struct control) == 24, "control");
+_Static_assert(sizeof(struct ifstate) == 16, "ifstate");
 _Static_assert(sizeof(struct flow4_key) == 16, "flow4_key");
 _Static_assert(sizeof(struct flow6_key) == 40, "flow6_key");
 _Static_assert(sizeof(struct flow) == 48, "flow");

@@ -84,12 +84,10 @@ class Reason(IntEnum):
     MALFORMED = 38
     EXTENSIONS = 39
     FRAGMENT_DENY = 40
-    UNRELATED = 41
-    VLAN = 42
-    IMAGE_BAD = 43
+    VLAN = 41
 
 
-REASON_MAX: Final = 48
+REASON_MAX: Final = 64
 #: The first reason that means a drop.
 REASON_DROPPED: Final = 32
 
@@ -104,7 +102,6 @@ class FlowOrigin(IntEnum):
     SEEDED = 4
     OWN_POD = 5
     PREDNAT = 6
-    NODE_PORT = 7
 
 
 class EventKind(IntEnum):
@@ -114,7 +111,7 @@ class EventKind(IntEnum):
     DENY = 2
 
 
-CONTROL_EVENTS: Final = 1
+CONTROL_UNTRACKED: Final = 1
 
 IF_WORKLOAD: Final = 1
 IF_EXCLUDED: Final = 2
@@ -172,8 +169,8 @@ L4_ENTRIES: Final = 328192
 EVENTS_PER_SECOND: Final = 500
 
 #: Struct name in abi.h -> format and field names in order (arrays of u8/u16/u32 are single fields of several items).
-CONTROL: Final = struct.Struct("=IIQ")
-IFSTATE: Final = struct.Struct("=IHHHH")
+CONTROL: Final = struct.Struct("=IIQQ")
+IFSTATE: Final = struct.Struct("=IHHBBHHxx")
 COUNTERS: Final = struct.Struct(f"={2 * REASON_MAX}Q")
 HITS: Final = struct.Struct("=QQ")
 FLOW4_KEY: Final = struct.Struct("=4s4s2s2sB3x")
