@@ -36,10 +36,10 @@ class Loaded:
 
 
 def source_dir() -> Path:
-    """Return the directory of the C sources: beside this file in a wheel, ``bpf/`` in a checkout."""
-    places = (_PACKAGE / "_sources", _PACKAGE.parent.parent / "bpf")
+    """Return the directory of the C sources: ``bpf/`` in a checkout, beside this file in a wheel."""
+    places = (_PACKAGE.parent.parent / "bpf", _PACKAGE / "_sources")
     for place in places:
-        if (place / "abi.h").is_file():
+        if (place / "firewall.c").is_file():
             return place
     raise BuildError(f"the BPF sources are missing; looked in {' and '.join(map(str, places))}")
 
