@@ -12,25 +12,28 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_socket(namespace: Path, family: int, kind: int, protocol: int = 0) -> socket.socket:
-    """A socket that lives in ``namespace``, for any thread to use: it stays where it was made.
+def enter(namespace: Path) -> None:
+    """Move the calling thread, and no other, into ``namespace`` for good."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(namespace))
+    finally:
+        os.close(descriptor)
 
-    setns(2) moves one thread; so a thread of its own goes there, makes the socket and ends.
-    """
+
+def open_socket(namespace: Path, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """A socket that lives in ``namespace``, for any thread to use: a socket stays where it was made."""
     made: list[socket.socket] = []
     failed: list[OSError] = []
 
     def make() -> None:
-        descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code), str(namespace))
+            enter(namespace)
             made.append(socket.socket(family, kind, protocol))
         except OSError as error:
             failed.append(error)
-        finally:
-            os.close(descriptor)
 
     thread = threading.Thread(target=make)
     thread.start()
