@@ -14,7 +14,7 @@ from tests.support.generate_packets import random_cases
 from tests.support.small_world import FACTS, endpoint, policy, rule
 
 #: More of both for long runs; the first seed is printed with every difference.
-WORLDS = int(os.environ.get("AUTOHEP_WORLDS", "40"))
+WORLDS = int(os.environ.get("AUTOHEP_WORLDS", "80"))
 PACKETS = int(os.environ.get("AUTOHEP_PACKETS", "150"))
 FIRST = int(os.environ.get("AUTOHEP_SEED", "0"))
 PARTS = 8

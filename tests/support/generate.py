@@ -35,8 +35,8 @@ Item = TypeVar("Item")
 NODE = "n1"
 INTERFACES = ("lo", "eth0", "eth1", "wg0", "cali1", "cali2")
 PROFILES = ("projectcalico-default-allow", "one", "two", "missing")
-TIERS = ("", "default", "a", "b", "b-c", "kube-admin", "kube-baseline", "missing")
-ORDERS = (None, None, -1.0, 0.0, 1.0, 1.0, 1.5, 100.0, 1000.0)
+TIERS = ("", "", "default", "default", "a", "b", "b-c", "kube-admin", "kube-baseline", "missing")
+ORDERS = (None, None, None, -1.0, 0.0, 1.0, 1.0, 1.0, 1.5, 1000.0)
 POLICY_NAMES = ("a", "a-b", "a.b", "ab", "b", "c", "d", "e", "e1", "f", "g", "h")
 
 
@@ -162,7 +162,7 @@ def _endpoint(
 
 def _network_sets(random: Random) -> list[Resource]:
     def network_set(number: int) -> Resource:
-        nets = some(random, (*NETS4, *NETS6, "10.0.0.77/24", "fd00::77/64"), 5)
+        nets = some(random, (*NETS4, *NETS6), 4) + some(random, ("192.0.2.77/24", "fd00:1::77/64"), 1)
         return resource(
             "GlobalNetworkSet", f"set{number}", GlobalNetworkSetSpec(nets=nets), labels=labels(random)
         )
@@ -222,11 +222,11 @@ def _profiles(random: Random) -> list[Resource]:
         )
         return resource("Profile", name, spec)
 
-    return [profile(name) for name in some(random, ("one", "two"), 2)]
+    return [profile(name) for name in random.choice((("one",), ("one", "two"), ("one", "two"), ()))]
 
 
 def _policies(random: Random) -> list[Resource]:
-    names = some(random, POLICY_NAMES, random.choice((1, 4, 8, 12)))
+    names = some(random, POLICY_NAMES, random.choice((2, 5, 10, 12)))
     return [_policy(random, name) for name in names]
 
 

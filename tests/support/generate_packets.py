@@ -20,7 +20,7 @@ from pyagent.model import (
 )
 from pyagent.model.config import ProtoPort
 from pyagent.model.packet import PROTOCOL_NUMBERS, Packet
-from pyagent.model.policy import EntityRule, Port, Rule
+from pyagent.model.policy import EntityRule, Port, Protocol, Rule
 from pyagent.reference import FlowState
 from tests.support.generate import RandomWorld
 from tests.support.generate_rules import NUMBERS
@@ -29,6 +29,7 @@ ALWAYS = (
     "127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "10.244.0.5", "203.0.113.9", "10.0.0.1",
     "10.0.0.2", "::1", "::", "ff02::1", "2001:db8::7", "fd00::1", "fd00::2", "fd99::9",
 )  # fmt: skip
+ICMP_VERSION: dict[Protocol | None, int] = {"ICMP": 4, 1: 4, "ICMPv6": 6, 58: 6}
 SMALL = (1, 6, 17, 58, 132)
 ICMP_TYPES = (0, 1, 3, 7, 8, 9, 127, 128, 129, 130, 134, 135, 137, 138, 143, 144, 253, 254, 255)
 
@@ -163,6 +164,8 @@ def _packet(random: Random, interesting: Interesting, direction: str) -> Packet:
     wanted = rule.source.nets or rule.destination.nets
     if wanted and random.random() < 0.9:
         version = ip_network(wanted[0]).version
+    elif rule.protocol in ICMP_VERSION and random.random() < 0.9:
+        version = ICMP_VERSION[rule.protocol]
     source = _address(random, interesting, version, rule.source)
     destination = _address(random, interesting, version, rule.destination)
     own = _own(random, interesting.world, version)
@@ -175,12 +178,14 @@ def _packet(random: Random, interesting: Interesting, direction: str) -> Packet:
     if random.random() < 0.05:
         return replace(packet, fragment=True)
     aim = random.random()
-    if aim < 0.04:
+    if aim < 0.08:
         failsafe = random.choice(interesting.failsafes)
-        ports = random.sample((failsafe.port, random.choice(interesting.ports)), 2)
+        ports = [random.choice(interesting.ports), failsafe.port]
+        if random.random() < 0.3:
+            ports.reverse()
         number = PROTOCOL_NUMBERS[failsafe.protocol]
         return replace(packet, protocol=number, source_port=ports[0], destination_port=ports[1])
-    if aim < 0.07:
+    if aim < 0.11:
         peer = random.choice(interesting.peers[version] or interesting.addresses[version])
         remote = {"source" if direction == "ingress" else "destination": peer}
         protocol, port = random.choice(((4, 0), (47, 0), (17, 4789), (17, 51820), (17, 8472), (17, 6081)))
@@ -222,7 +227,10 @@ def _detail(random: Random, interesting: Interesting, protocol: int, rule: Rule)
         given = [each for each in (rule.icmp, rule.not_icmp) if each is not None and each.type is not None]
         if given and random.random() < 0.6:
             aimed = random.choice(given)
-            return {"icmp_type": aimed.type, "icmp_code": random.choice((0, 1, aimed.code or 0, 255))}
+            return {
+                "icmp_type": aimed.type,
+                "icmp_code": random.choice((0, 1, aimed.code or 0, aimed.code or 0, 255)),
+            }
         return {"icmp_type": random.choice(ICMP_TYPES), "icmp_code": random.choice((0, 0, 1, 2, 255))}
     return {}
 

@@ -31,10 +31,11 @@ KEYS = ("role", "env", "example.org/zone")
 VALUES = ("a", "b", "ab", "")
 PORT_NAMES = ("web", "dns", "metrics")
 SERVICES = (("shop", "web"), ("shop", "dns"), ("other", "web"))
-RANGES = ("1:65535", "80:90", "90:443", "1024:65535", "1:1", "65535:65535", "53:80", "8000:8100")
-NUMBERS = (1, 22, 53, 80, 443, 8080, 30080, 65535)
+RANGES = ("1:65535", "80:90", "90:443", "84:90", "1024:65535", "1:1", "65535:65535", "53:80", "8000:8100")
+NUMBERS = (1, 22, 53, 80, 82, 443, 8080, 30080, 65535)
 PROTOCOLS: tuple[Protocol, ...] = (
-    "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 6, 17, 132, 1, 58, 47, 255,
+    "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMP", "ICMPv6", "ICMPv6", "UDPLite", 6, 17, 132, 1,
+    58, 47, 255,
 )  # fmt: skip
 ACTIONS = ("Allow", "Allow", "Allow", "Deny", "Deny", "Pass", "Log")
 
@@ -102,7 +103,7 @@ def _version(random: Random, number: int | None) -> int | None:
 
 
 def _icmp(random: Random) -> ICMPFields:
-    kind = random.choice((0, 3, 8, 128, 129, 135, 254, None))
+    kind = random.choice((0, 3, 8, 8, 128, 128, 129, 135, 254, None))
     return ICMPFields(type=kind, code=None if kind is None else random.choice((None, None, 0, 1, 255)))
 
 
