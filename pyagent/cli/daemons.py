@@ -1,10 +1,13 @@
-"""``hepctl controller``: the process that keeps automatic host endpoints in step with the nodes."""
+"""``hepctl controller`` and ``hepctl agent``: the two processes, and what takes an agent's traces away."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import socket
 from collections.abc import Coroutine
+from pathlib import Path
 
 import click
 
@@ -59,6 +62,56 @@ def _reconcile_once(datastore: Datastore) -> None:
             click.echo(f"hostendpoint.projectcalico.org/{name} {verb}")
     if report.failed:
         raise Failure("\n".join(f"failed to reconcile {name}: {reason}" for name, reason in report.failed))
+
+
+@click.command(short_help="Enforce policy on this host.")
+@click.option(
+    "--node", envvar="HEPCTL_NODE", metavar="NAME", help="This host's node name [default: its hostname]."
+)
+@click.option(
+    "--instance", default="default", show_default=True, help="Tells agents apart that share a bpffs."
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/var/lib/autohep/agent"),
+    show_default=True,
+    help="Where status and the last image are kept.",
+)
+@where_options
+@pass_settings
+def agent(settings: Settings, node: str | None, instance: str, state_dir: Path) -> None:
+    """Attach the firewall to this host's interfaces and keep it in step with the datastore.
+
+    Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
+    """
+    from pyagent.agent import AgentOptions, run  # noqa: PLC0415
+
+    settings.start_logging(default="info")
+    options = AgentOptions(node or socket.gethostname().lower(), instance, state_dir)
+    asyncio.run(until_terminated(run(settings.open_datastore(), options)))
+
+
+@click.command("uninstall-node", short_help="Take the firewall off this host.")
+@click.option("--instance", default="default", show_default=True, help="Which agent's.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/var/lib/autohep/agent"),
+    show_default=True,
+    help="The agent's directory, removed too.",
+)
+def uninstall_node(instance: str, state_dir: Path) -> None:
+    """Remove every program, link, queueing discipline, pin and file of an agent. Stop the agent first."""
+    from pyagent.agent.state import StateDirectory  # noqa: PLC0415
+    from pyagent.attach.uninstall import uninstall  # noqa: PLC0415
+    from pyagent.bpf.pins import Pins  # noqa: PLC0415
+
+    if state_dir.is_dir():
+        StateDirectory(state_dir).claim()
+    removed = uninstall(Pins(instance))
+    shutil.rmtree(state_dir, ignore_errors=True)
+    click.echo(f"removed {removed.links} links, {removed.filters} filters, {removed.qdiscs} qdiscs")
 
 
 async def until_terminated(service: Coroutine[None, None, None]) -> None:

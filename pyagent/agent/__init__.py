@@ -1,0 +1,7 @@
+"""The agent, one a node: watches resources and the host, calculates, compiles, enforces, attaches, reports."""
+
+from __future__ import annotations
+
+from pyagent.agent.run import AgentOptions, run
+
+__all__ = ["AgentOptions", "run"]

@@ -1,0 +1,171 @@
+"""One pass: from resources and the host's facts to what the kernel enforces. Blocks; one thread at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from pyagent.agent.state import StateDirectory
+from pyagent.attach import links
+from pyagent.attach.outcome import Change, Report
+from pyagent.attach.reconcile import Reconciler, Want
+from pyagent.bpf.pins import Pins
+from pyagent.calc import Calculator, NodeView, World, settings
+from pyagent.compiler import compile_image
+from pyagent.dataplane import Dataplane, Interface
+from pyagent.errors import AutohepError
+from pyagent.model.facts import HostFacts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """What a pass came to. ``problem`` says why the newest policy is not in force; empty: it is."""
+
+    generation: int = 0
+    interfaces: tuple[Report, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+    uncovered: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def protected(self) -> bool:
+        """Whether every interface that an endpoint covers has our programs, with the newest policy."""
+        return bool(self.interfaces) and not self.problem and not self.uncovered
+
+
+class Enforcer:
+    """Keeps one node's kernel in step with its view; what did not change is not done again."""
+
+    def __init__(self, node: str, pins: Pins, dataplane: Dataplane, state: StateDirectory) -> None:
+        self._node = node
+        self._dataplane = dataplane
+        self._state = state
+        self._reconciler = Reconciler(pins)
+        self._calculator = Calculator()
+        self._in_force: NodeView | None = None
+        self._seen: dict[str, int] = {}
+
+    def enforce(self, world: World) -> Enforced:
+        """Put in force what ``world`` means for this host as it is now.
+
+        A policy set that cannot be compiled or written leaves the last one in force and is reported.
+        """
+        configured = settings(world, self._node)
+        present = links.list_links()
+        facts = links.host_facts(self._node, present, configured.is_workload)
+        view = self._calculator.view(world, facts)
+        excluded = {**view.excluded, **_bridge_ports(present, view)}
+        problem = ""
+        try:
+            if self._must_compile(view):
+                self._compile(view, facts, excluded)
+            else:
+                self._dataplane.set_interfaces(self._interfaces(view, facts, excluded))
+        except AutohepError as error:
+            problem = str(error)
+            log.error("policy not enforced generation=%d reason=%r", self._dataplane.generation, problem)
+        reports = self._attach(view, facts, excluded)
+        for warning in view.warnings:
+            if warning not in self._seen:
+                log.warning("policy warning=%r", warning)
+        self._seen = dict.fromkeys(view.warnings, 1)
+        return Enforced(
+            generation=self._dataplane.generation,
+            interfaces=tuple(reports),
+            excluded=excluded,
+            uncovered=tuple(sorted({report.interface for report in reports if not report.attached})),
+            warnings=view.warnings,
+            problem=problem,
+        )
+
+    def _must_compile(self, view: NodeView) -> bool:
+        return self._in_force is None or _tables_of(view) != _tables_of(self._in_force)
+
+    def _compile(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> None:
+        begun = time.monotonic()
+        image = compile_image(view, self._dataplane.next_generation, self._dataplane.image_bytes)
+        compiled = time.monotonic()
+        self._dataplane.apply(image, self._interfaces(view, facts, excluded), view.failsafes)
+        self._in_force = view
+        self._state.write_image(image)
+        log.info(
+            "policy in force generation=%d endpoints=%d rules=%d bytes=%d compile_ms=%.1f apply_ms=%.1f",
+            image.generation,
+            len(view.endpoints),
+            len(image.metadata["rules"]),
+            len(image.data),
+            (compiled - begun) * 1e3,
+            (time.monotonic() - compiled) * 1e3,
+        )
+
+    def _interfaces(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> list[Interface]:
+        names = [endpoint.name for endpoint in view.endpoints]
+        numbers = self._state.endpoint_numbers(names)
+        found = []
+        for interface in facts.interfaces:
+            slot = view.interfaces.get(interface.name)
+            found.append(
+                Interface(
+                    index=interface.index,
+                    slot=slot,
+                    endpoint=0 if slot is None else numbers[names[slot]],
+                    workload=interface.workload,
+                    excluded=interface.name in excluded,
+                    layer3=interface.layer3,
+                )
+            )
+        return found
+
+    def _attach(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> list[Report]:
+        if not self._dataplane.generation:
+            return []  # nothing is attached before the first image is complete
+        wanted = [
+            Want(interface.name, interface.index, interface.layer3)
+            for interface in facts.interfaces
+            if interface.name in view.interfaces and interface.name not in excluded
+        ]
+        reports = self._reconciler.reconcile(wanted)
+        for report in reports:
+            _tell(report)
+        return reports
+
+
+def _tables_of(view: NodeView) -> tuple[object, ...]:
+    """What an image and the failsafes are made of; the rest is interfaces."""
+    return (
+        view.endpoints,
+        view.wildcard,
+        view.host,
+        view.nodes,
+        view.failsafes,
+        view.tunnels,
+        view.node_ports,
+        view.pod_to_host,
+    )
+
+
+def _bridge_ports(present: tuple[links.Link, ...], view: NodeView) -> dict[str, str]:
+    """Ports of a bridge that is filtered itself under the same endpoint: their packets would count twice."""
+    by_index = {link.index: link for link in present}
+    found = {}
+    for link in present:
+        master = by_index.get(link.master)
+        if not link.bridge_port or master is None or master.name not in view.interfaces:
+            continue
+        if view.interfaces.get(link.name) == view.interfaces[master.name]:
+            found[link.name] = f"port of bridge {master.name}, which is filtered"
+    return found
+
+
+def _tell(report: Report) -> None:
+    place = f"interface={report.interface} direction={report.direction.name.lower()}"
+    if report.error:
+        log.error("interface unprotected %s reason=%r", place, report.error)
+    elif report.change is not Change.NONE:
+        log.info("interface %s %s mode=%s", report.change.value, place, report.mode)
+    if report.overtaken_by:
+        log.warning("interface overtaken %s by=%s", place, ",".join(report.overtaken_by))

@@ -1,0 +1,151 @@
+"""The agent's life: load the program, follow the datastore and the host, enforce, report.
+
+Killing it at any moment leaves enforcement as it is: programs, maps and links are pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pyagent import __version__, abi
+from pyagent.agent.enforce import Enforced, Enforcer
+from pyagent.agent.mirror import Mirror
+from pyagent.agent.state import StateDirectory
+from pyagent.attach.events import Changes
+from pyagent.bpf import loader
+from pyagent.bpf.pins import DEFAULT_INSTANCE, Pins, ensure_bpffs
+from pyagent.dataplane import Dataplane
+from pyagent.datastore import Datastore
+from pyagent.errors import AutohepError
+
+log = logging.getLogger(__name__)
+
+#: Changes within this time are one pass.
+_SETTLE_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """How an agent runs. ``recheck``: seconds between looks at what nobody announces (tcx neighbours)."""
+
+    node: str
+    instance: str = DEFAULT_INSTANCE
+    state_directory: Path = Path("/var/lib/autohep/agent")
+    flows_max: int = abi.FLOWS_MAX
+    image_bytes: int = abi.IMAGE_BYTES
+    recheck: float = 1.0
+
+
+async def run(datastore: Datastore, options: AgentOptions) -> None:
+    """Enforce until cancelled. Raises AutohepError if the program cannot be loaded or another agent runs."""
+    state = StateDirectory(options.state_directory)
+    state.claim()
+    pins = Pins(options.instance)
+    ensure_bpffs()
+    pins.create()
+    loaded = await asyncio.to_thread(
+        loader.load, pins, flows_max=options.flows_max, image_bytes=options.image_bytes
+    )
+    log.info("program loaded instance=%s maps_kept=%d", options.instance, len(loaded.reused))
+    with Dataplane(pins, options.flows_max, options.image_bytes) as dataplane:
+        enforcer = Enforcer(options.node, pins, dataplane, state)
+        await _Agent(Mirror(datastore), enforcer, state, options).live()
+
+
+class _Agent:
+    """The tasks of one agent: the mirror, the host's changes, the clock, and the passes they ask for."""
+
+    def __init__(
+        self, mirror: Mirror, enforcer: Enforcer, state: StateDirectory, options: AgentOptions
+    ) -> None:
+        self._mirror = mirror
+        self._enforcer = enforcer
+        self._state = state
+        self._options = options
+        self._last: dict[str, Any] = {}
+
+    async def live(self) -> None:
+        tasks = [
+            asyncio.create_task(self._mirror.follow()),
+            asyncio.create_task(self._hear()),
+            asyncio.create_task(self._pass_by_pass()),
+        ]
+        try:
+            await _first_failure(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        async with Changes() as changes:
+            async for _ in changes:
+                self._mirror.changed.set()
+
+    async def _pass_by_pass(self) -> None:
+        while True:
+            await self._wait()
+            if not self._mirror.synced:
+                continue
+            self._mirror.changed.clear()
+            world, observed = self._mirror.world, self._mirror.observed()
+            try:
+                enforced = await asyncio.to_thread(self._enforcer.enforce, world)
+            except AutohepError as error:
+                log.error("pass failed reason=%r", str(error))
+                enforced = Enforced(problem=str(error))
+            self._report(enforced, observed)
+
+    async def _wait(self) -> None:
+        """Until something changed, or it is time to look again."""
+        try:
+            async with asyncio.timeout(self._options.recheck):
+                await self._mirror.changed.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(_SETTLE_S)
+
+    def _report(self, enforced: Enforced, observed: str) -> None:
+        status = {
+            "node": self._options.node,
+            "instance": self._options.instance,
+            "version": __version__,
+            "pid": os.getpid(),
+            "ready": not enforced.problem,
+            "protected": enforced.protected,
+            "generation": enforced.generation,
+            "observed": observed,
+            "datastoreConnected": self._mirror.connected,
+            "problem": enforced.problem,
+            "broken": self._mirror.broken,
+            "interfaces": [
+                {
+                    "name": report.interface,
+                    "direction": report.direction.name.lower(),
+                    "mode": report.mode,
+                    "error": report.error,
+                    "overtakenBy": list(report.overtaken_by),
+                }
+                for report in enforced.interfaces
+            ],
+            "excluded": enforced.excluded,
+            "uncovered": list(enforced.uncovered),
+            "warnings": list(enforced.warnings),
+        }
+        if status != self._last:
+            self._last = status
+            self._state.write_status({**status, "time": time.time()})
+
+
+async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the first task that ends, and raise what it ended with."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()

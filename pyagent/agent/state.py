@@ -1,0 +1,77 @@
+"""What an agent keeps on local disk: its status, the image last put in force, the endpoints' numbers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pyagent import abi
+from pyagent.compiler.image import Image
+from pyagent.errors import AutohepError
+
+STATUS: Final = "status.json"
+IMAGE: Final = "image.bin"
+METADATA: Final = "image.json"
+ENDPOINTS: Final = "endpoints.json"
+
+
+class StateDirectory:
+    """The agent's directory; files are replaced whole, so a reader never sees half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = (path / ".lock").open("w")
+
+    def claim(self) -> None:
+        """Make sure that this is the only agent of this directory. Raises AutohepError if another runs."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AutohepError(f"another agent runs on {self.path}; stop it first") from error
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Say how things stand."""
+        self._replace(STATUS, json.dumps(status, indent=1).encode())
+
+    def write_image(self, image: Image) -> None:
+        """Keep what was put in force, for inspection and for a start without datastore."""
+        self._replace(IMAGE, bytes(image.data))
+        self._replace(METADATA, json.dumps({"slots": image.slots, **image.metadata}).encode())
+
+    def endpoint_numbers(self, names: Sequence[str]) -> dict[str, int]:
+        """Give each endpoint a number that it keeps, also over restarts: flows remember who approved them.
+
+        Endpoints beyond the last number share it: their flows are then approved together.
+        """
+        kept = {name: number for name, number in self._read_numbers().items() if name in names}
+        free = [number for number in range(abi.ENDPOINTS_MAX - 1) if number not in kept.values()]
+        before = dict(kept)
+        for name in names:
+            if name not in kept:
+                kept[name] = free.pop(0) if free else abi.ENDPOINTS_MAX - 1
+        if kept != before:
+            self._replace(ENDPOINTS, json.dumps(kept).encode())
+        return kept
+
+    def _read_numbers(self) -> dict[str, int]:
+        try:
+            raw = json.loads((self.path / ENDPOINTS).read_text())
+            return {str(name): int(number) for name, number in raw.items()}
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}
+
+    def _replace(self, name: str, content: bytes) -> None:
+        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(self.path / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

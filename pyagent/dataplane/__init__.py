@@ -1,0 +1,7 @@
+"""Images into the kernel: the pinned maps of one instance, and the store that puts a generation in force."""
+
+from __future__ import annotations
+
+from pyagent.dataplane.kernel import Dataplane, Interface
+
+__all__ = ["Dataplane", "Interface"]

@@ -1,0 +1,222 @@
+"""The dataplane of one instance: writes the side that is not in force, then flips.
+
+A generation is complete (image, interfaces, failsafes) before the one store that puts it in force, and the old
+one stays as it was until the next; so a failure at any point leaves the old or the new, never a mixture.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from pyagent import abi
+from pyagent.bpf import layout
+from pyagent.bpf.maps import Map
+from pyagent.bpf.pins import Pins
+from pyagent.calc.view import Failsafe
+from pyagent.compiler.image import Image
+from pyagent.dataplane import failsafes as failsafe_maps
+from pyagent.dataplane import grace
+from pyagent.errors import CapacityError, DriftError
+
+_ZERO: Final = bytes(4)
+_FLAGS_AT: Final = 16  # offset of flags in struct image_header
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What the program must know of one interface. ``slot`` None: no endpoint applies to it.
+
+    ``endpoint`` is the endpoint's lasting number (a bit of flow.approved), whatever its slot.
+    """
+
+    index: int
+    slot: int | None
+    endpoint: int = 0
+    workload: bool = False
+    excluded: bool = False
+    layer3: bool = False
+
+    @property
+    def flags(self) -> int:
+        """The IF_* bits."""
+        return (
+            (abi.IF_WORKLOAD if self.workload else 0)
+            | (abi.IF_EXCLUDED if self.excluded else 0)
+            | (abi.IF_LAYER3 if self.layer3 else 0)
+        )
+
+
+class Dataplane:
+    """The pinned maps of one instance. Close it, or use it as a context manager; it blocks for milliseconds."""
+
+    def __init__(
+        self, pins: Pins, flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
+    ) -> None:
+        self.pins = pins
+        self.image_bytes = image_bytes
+        self._maps: dict[str, Map] = {}
+        self._memory: dict[str, mmap.mmap] = {}
+        try:
+            for spec in layout.map_specs(flows_max, image_bytes):
+                self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
+            for name in ("control", "images", "failsafe"):
+                self._memory[name] = self._maps[name].memory()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the maps; what is pinned stays in force."""
+        for memory in self._memory.values():
+            with suppress(BufferError):
+                memory.close()
+        for opened in self._maps.values():
+            opened.close()
+        self._memory.clear()
+        self._maps.clear()
+
+    def map(self, name: str) -> Map:
+        """One of the maps, to look into."""
+        return self._maps[name]
+
+    @property
+    def generation(self) -> int:
+        """The generation in force; 0: none."""
+        (number,) = struct.unpack_from("=I", self._memory["control"])
+        return int(number)
+
+    @property
+    def next_generation(self) -> int:
+        """The number to compile the next image for; its lowest bit is the side that is not in force."""
+        number = (self.generation + 1) & 0xFFFFFFFF
+        return number or 2
+
+    def image_in_force(self) -> bytes:
+        """A copy of the image of the generation in force; empty if there is none."""
+        return self._read(self.generation & 1) if self.generation else b""
+
+    def apply(self, image: Image, interfaces: Iterable[Interface], failsafes: Sequence[Failsafe]) -> None:
+        """Put a generation in force. ``image`` was compiled for :attr:`next_generation`.
+
+        Raises CapacityError if it does not fit, DriftError if what was written does not read back; the
+        generation before it then stays in force.
+        """
+        if image.generation != self.next_generation:
+            raise DriftError(f"image of generation {image.generation}, expected {self.next_generation}")
+        if len(image.data) > self.image_bytes:
+            raise CapacityError("image bytes", len(image.data), self.image_bytes)
+        nets = failsafe_maps.networks(failsafes)
+        if len(nets) > abi.FAILSAFE_NETS_MAX:
+            raise CapacityError("failsafe networks", len(nets), abi.FAILSAFE_NETS_MAX)
+        side = image.generation & 1
+        # Packets that began two generations ago must have ended before their side is overwritten.
+        grace.wait()
+        start = side * self.image_bytes
+        self._memory["images"][start : start + len(image.data)] = bytes(image.data)
+        if self._read(side) != image.data:
+            raise DriftError(f"image of generation {image.generation} does not read back as written")
+        self._write_interfaces(interfaces, (side,))
+        self._open_failsafes(failsafes, nets)
+        self._flip(image)
+        self._close_failsafes(failsafes, nets)
+
+    def set_interfaces(self, interfaces: Iterable[Interface]) -> None:
+        """Bring the interfaces up to date within the generation in force."""
+        self._write_interfaces(interfaces, (0, 1))
+
+    def _read(self, side: int) -> bytes:
+        start = side * self.image_bytes
+        memory = self._memory["images"]
+        header = dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(memory, start), strict=True))
+        return bytes(memory[start : start + min(header["size"], self.image_bytes)])
+
+    def _flip(self, image: Image) -> None:
+        """One aligned eight-byte store: generation and flags together."""
+        (image_flags,) = struct.unpack_from("=I", image.data, _FLAGS_AT)
+        flags = abi.CONTROL_UNTRACKED if image_flags & abi.IMAGE_UNTRACKED else 0
+        cell = ctypes.c_uint64.from_buffer(self._memory["control"])
+        cell.value = flags << 32 | image.generation
+        del cell  # it holds the mapping open
+
+    # ---- interfaces ----
+
+    def _write_interfaces(self, interfaces: Iterable[Interface], sides: Sequence[int]) -> None:
+        known = self._known_interfaces()
+        wanted = {interface.index: interface for interface in interfaces}
+        places = self._maps["ifstate"].info.max_entries
+        for gone in known.keys() - wanted.keys():
+            self._forget_interface(gone, places)
+        for index, interface in wanted.items():
+            before = known.get(index) or (index, 0, 0, 0, 0, 0, 0)
+            entry = _ifstate(interface, before, sides)
+            if entry == before:
+                continue
+            place = index % places
+            taken = abi.IFSTATE.unpack(self._maps["ifstate"].get(struct.pack("=I", place)) or bytes(16))[0]
+            if taken in (0, index):
+                counter = place
+                if index not in known:
+                    self._clear_counters(counter)
+                value = abi.IFSTATE.pack(*entry[:6], counter)
+                self._maps["ifstate"].set(struct.pack("=I", place), value)
+            else:
+                self._maps["ifstate_more"].set(struct.pack("=I", index), abi.IFSTATE.pack(*entry[:6], 0))
+
+    def _known_interfaces(self) -> dict[int, tuple[int, ...]]:
+        entries = [abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate"].items()]
+        entries += [abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate_more"].items()]
+        return {entry[0]: entry for entry in entries if entry[0]}
+
+    def _forget_interface(self, index: int, places: int) -> None:
+        key = struct.pack("=I", index % places)
+        held = self._maps["ifstate"].get(key)
+        if held is not None and abi.IFSTATE.unpack(held)[0] == index:
+            self._maps["ifstate"].set(key, bytes(abi.IFSTATE.size))
+        else:
+            self._maps["ifstate_more"].delete(struct.pack("=I", index))
+
+    def _clear_counters(self, counter: int) -> None:
+        counters = self._maps["counters"]
+        counters.set(struct.pack("=I", counter), bytes(counters.value_bytes))
+
+    # ---- failsafes ----
+
+    def _open_failsafes(self, failsafes: Sequence[Failsafe], nets: dict[bytes, bytes]) -> None:
+        """Before the flip: what either generation needs is open."""
+        wanted = int.from_bytes(failsafe_maps.bitmaps(failsafes), "little")
+        memory = self._memory["failsafe"]
+        size = 2 * failsafe_maps.BITMAP_BYTES
+        both = int.from_bytes(memory[:size], "little") | wanted
+        self._maps["failsafe_nets"].update_many(nets.items())
+        memory[:size] = both.to_bytes(size, "little")
+
+    def _close_failsafes(self, failsafes: Sequence[Failsafe], nets: dict[bytes, bytes]) -> None:
+        """After the flip: what only the old generation had is closed."""
+        memory = self._memory["failsafe"]
+        wanted = failsafe_maps.bitmaps(failsafes)
+        memory[: len(wanted)] = bytes(wanted)
+        trie = self._maps["failsafe_nets"]
+        trie.delete_many([key for key in trie.keys() if key not in nets])
+
+
+def _ifstate(interface: Interface, before: tuple[int, ...], sides: Sequence[int]) -> tuple[int, ...]:
+    slots, endpoints = [before[1], before[2]], [before[3], before[4]]
+    for side in sides:
+        slots[side] = 0 if interface.slot is None else interface.slot + 1
+        endpoints[side] = interface.endpoint
+    return (interface.index, *slots, *endpoints, interface.flags, before[6])
