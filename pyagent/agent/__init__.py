@@ -1,4 +1,4 @@
-"""The agent, one a node: watches resources and the host, calculates, compiles, enforces, attaches, reports."""
+"""The agent, one a node: watches resources and the host, calculates, compiles, enforces and reports."""
 
 from __future__ import annotations
 

@@ -68,9 +68,7 @@ def _reconcile_once(datastore: Datastore) -> None:
 @click.option(
     "--node", envvar="HEPCTL_NODE", metavar="NAME", help="This host's node name [default: its hostname]."
 )
-@click.option(
-    "--instance", default="default", show_default=True, help="Tells agents apart that share a bpffs."
-)
+@click.option("--instance", default="node", show_default=True, help="Tells agents apart that share a bpffs.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -93,7 +91,7 @@ def agent(settings: Settings, node: str | None, instance: str, state_dir: Path) 
 
 
 @click.command("uninstall-node", short_help="Take the firewall off this host.")
-@click.option("--instance", default="default", show_default=True, help="Which agent's.")
+@click.option("--instance", default="node", show_default=True, help="Which agent's.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),

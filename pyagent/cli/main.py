@@ -26,6 +26,8 @@ COMMANDS = {
     "label": ("pyagent.cli.label:label", "Set, change or remove labels."),
     "validate": ("pyagent.cli.validate:validate", "Check manifests without a datastore."),
     "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
+    "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
+    "uninstall-node": ("pyagent.cli.daemons:uninstall_node", "Take the firewall off this host."),
     "completion": ("pyagent.cli.completion:completion", "Print a shell's completion script."),
     "version": ("pyagent.cli.version:version", "Print the version."),
 }

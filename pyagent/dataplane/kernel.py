@@ -1,7 +1,7 @@
 """The dataplane of one instance: writes the side that is not in force, then flips.
 
-A generation is complete (image, interfaces, failsafes) before the one store that puts it in force, and the old
-one stays as it was until the next; so a failure at any point leaves the old or the new, never a mixture.
+A generation is complete (image, interfaces, failsafes) before the one store that puts it in force, and the
+old one stays as it was until the next; so a failure at any point leaves the old or the new, never a mixture.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class Interface:
 
 
 class Dataplane:
-    """The pinned maps of one instance. Close it, or use it as a context manager; it blocks for milliseconds."""
+    """The pinned maps of one instance. Close it, or use it as a context manager.
+
+    Methods block for milliseconds. Raises DriftError if a pinned map has another shape than asked for.
+    """
 
     def __init__(
         self, pins: Pins, flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
@@ -211,7 +214,8 @@ class Dataplane:
         wanted = failsafe_maps.bitmaps(failsafes)
         memory[: len(wanted)] = bytes(wanted)
         trie = self._maps["failsafe_nets"]
-        trie.delete_many([key for key in trie.keys() if key not in nets])
+        stale = set(trie.keys()) - nets.keys()
+        trie.delete_many(stale)
 
 
 def _ifstate(interface: Interface, before: tuple[int, ...], sides: Sequence[int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyagent.agent.mirror import KINDS, digest
 from pyagent.datastore import Datastore, open_datastore
 from pyagent.errors import NotFoundError
 from pyagent.model import HostEndpoint, KubeControllersConfiguration
@@ -12,14 +13,14 @@ CREATED_BY = "projectcalico.org/created-by"
 
 
 def settle(lab: Lab) -> None:
-    """Until the host endpoints follow the nodes, and each agent has applied the datastore's revision."""
+    """Until the host endpoints follow the nodes, and each agent enforces what the datastore holds."""
     datastore = open_datastore(lab.datastore)
     lab.wait(lambda: endpoints_follow(datastore), "host endpoints follow the nodes", CONTROLLER)
-    revision = int(datastore.list("HostEndpoint")[1])
+    wanted_state = digest(resource for kind in KINDS for resource in datastore.list(kind)[0])
     for node in NODES:
         lab.wait(
-            lambda node=node.name: int(lab.status(node).get("applied") or 0) >= revision,  # type: ignore[misc]
-            f"{node.name} enforces revision {revision}",
+            lambda node=node.name: lab.status(node).get("observed") == wanted_state,  # type: ignore[misc]
+            f"{node.name} enforces what is stored",
             agent_name(node.name),
         )
 
