@@ -111,10 +111,8 @@ class Reconciler:
     def reconcile(self, state: State) -> Report:
         """One pass over ``state``, which may lag behind the datastore: that checks every write."""
         report = Report()
-        remarks: list[str] = []
         try:
             self._write_predefined(state, report)
-            self._write_status(state, report)
             configuration = self._configuration(state)
             desired = desired_endpoints(
                 state.nodes(), host_endpoint_config(configuration.spec, self._environment)
@@ -125,15 +123,16 @@ class Reconciler:
             log.error("host endpoints left as they are reason=%r", str(error))
             report.failed.append((CONFIGURATION, str(error)))
             return report
-        remarks.extend(desired.remarks)
         nodes = frozenset(node.name for node in state.nodes())
         # What is wanted comes first, so that no node is without an endpoint between an old one and its
         # successor.
         unwanted = sorted(state.endpoints().keys() - desired.endpoints.keys())
         for name in (*desired.endpoints, *unwanted):
             self._settle(name, desired.endpoints.get(name), nodes, state, report)
-        remarks.extend(f"somebody else's host endpoint left alone name={name}" for name in report.foreign)
-        self._remark(remarks)
+        foreign = (f"somebody else's host endpoint left alone name={name}" for name in report.foreign)
+        self._remark((*desired.remarks, *foreign))
+        # Last, so that whoever sees the new configuration in the status also sees its endpoints.
+        self._write_status(configuration, state, report)
         return report
 
     def _settle(
@@ -148,9 +147,8 @@ class Reconciler:
             if action in (Action.FOREIGN, Action.KEEP):
                 return
             try:
-                self._act(action, wanted, current, state, report)
-            except (AlreadyExistsError, ConflictError, NotFoundError):
-                self._read_again(name, state)
+                if not self._act(action, wanted, current, state, report):
+                    self._read_again(name, state)
             except AutohepError as error:
                 self._fail(name, action, str(error), report)
                 return
@@ -164,8 +162,22 @@ class Reconciler:
         current: HostEndpoint | None,
         state: State,
         report: Report,
+    ) -> bool:
+        """Write one step and remember it; False if somebody else was quicker, and nothing was written."""
+        try:
+            self._write(action, wanted, current, state, report)
+        except (AlreadyExistsError, ConflictError, NotFoundError):
+            return False
+        return True
+
+    def _write(
+        self,
+        action: Action,
+        wanted: HostEndpoint | None,
+        current: HostEndpoint | None,
+        state: State,
+        report: Report,
     ) -> None:
-        """Write one step and remember what was written."""
         if action is Action.DELETE and current is not None:
             version = current.metadata.resource_version
             self._datastore.delete(HostEndpoint.KIND, current.name, resource_version=version)
@@ -221,9 +233,10 @@ class Reconciler:
             raise NotFoundError(KubeControllersConfiguration.KIND, CONFIGURATION)
         return configuration
 
-    def _write_status(self, state: State, report: Report) -> None:
-        """Show in the status what is in force. If that fails, endpoints are made all the same."""
-        configuration = self._configuration(state)
+    def _write_status(
+        self, configuration: KubeControllersConfiguration, state: State, report: Report
+    ) -> None:
+        """Show in the status what is in force."""
         status = status_of(configuration.spec, self._environment)
         if configuration.status == status:
             return
@@ -237,7 +250,7 @@ class Reconciler:
         auto_create = host_endpoint_config(configuration.spec, self._environment).auto_create
         log.info("status written kind=%s autoCreate=%s", configuration.kind, auto_create)
 
-    def _remark(self, remarks: list[str]) -> None:
+    def _remark(self, remarks: tuple[str, ...]) -> None:
         for remark in remarks:
             if remark not in self._remarked:
                 log.warning("%s", remark)

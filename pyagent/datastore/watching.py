@@ -119,7 +119,9 @@ class _Changes:
     async def next(self, patience: float) -> set[Slot] | None:
         """Wait for changes, at most ``patience`` seconds; the places to look at, None for everywhere."""
         try:
-            await asyncio.wait_for(self._wake.wait(), patience)
+            # Not wait_for: in Python 3.11 that swallows a cancellation which comes together with the event.
+            async with asyncio.timeout(patience):
+                await self._wake.wait()
         except TimeoutError:
             self._everywhere = True
         await asyncio.sleep(SETTLE_S)
