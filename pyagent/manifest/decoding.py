@@ -7,7 +7,7 @@ tried again until it succeeds or nothing more can be taken out.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ from pyagent.model.config import FelixConfigurationSpec
 MAX_FAULTS = 50
 _MAX_ATTEMPTS = 1000
 #: Where unknown fields are dropped, not refused: objects that Kubernetes writes and that grow with it.
-_LENIENT: dict[type[Resource], tuple[str, ...]] = {
+_LENIENT: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Node: ("spec", "status"),
     Service: ("",),
     EndpointSlice: ("",),
@@ -46,6 +46,7 @@ _TYPE_NAMES = {
 _UNQUOTED = frozenset({"int", "float", "bool"})
 
 Step = str | int
+Decoded = TypeVar("Decoded", bound=msgspec.Struct)
 
 
 def kind_of(value: Any) -> tuple[type[Resource] | None, list[Problem]]:
@@ -70,11 +71,11 @@ def kind_of(value: Any) -> tuple[type[Resource] | None, list[Problem]]:
 
 
 def convert(
-    value: dict[str, Any], cls: type[Resource], positions: Positions
-) -> tuple[Resource | None, list[Problem]]:
-    """``value`` as a resource of class ``cls``, or every fault found; faults have no line yet."""
+    value: dict[str, Any], cls: type[Decoded], positions: Positions
+) -> tuple[Decoded | None, list[Problem]]:
+    """``value`` as an object of class ``cls``, or every fault found; faults have no line yet."""
     problems: list[Problem] = []
-    if cls is FelixConfiguration:
+    if issubclass(cls, FelixConfiguration):
         value, problems = _fold_upstream(value)
     try:
         resource = msgspec.convert(value, cls)
@@ -83,18 +84,18 @@ def convert(
     return (None if problems else resource), problems
 
 
-class _Repair:
+class _Repair(Generic[Decoded]):
     """One document that does not decode at once."""
 
     def __init__(
-        self, value: dict[str, Any], cls: type[Resource], positions: Positions, problems: list[Problem]
+        self, value: dict[str, Any], cls: type[Decoded], positions: Positions, problems: list[Problem]
     ) -> None:
         self._value = _without_nulls(value, "")
         self._cls = cls
         self._positions = positions
         self._problems = problems
 
-    def run(self) -> tuple[Resource | None, list[Problem]]:
+    def run(self) -> tuple[Decoded | None, list[Problem]]:
         for _ in range(_MAX_ATTEMPTS):
             try:
                 resource = msgspec.convert(self._value, self._cls)

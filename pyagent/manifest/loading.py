@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ _ENDINGS = frozenset({".yaml", ".yml", ".json"})
 class Document:
     """One document of a file; ``resource`` is None exactly when there are ``problems``.
 
-    ``kind`` and ``name`` are what the document says, as far as it says it; ``line`` is where it begins.
+    ``kind`` and ``name`` are what the document says, as far as it says it; ``line`` is where it begins, and
+    ``positions`` has the lines of its fields.
     """
 
     resource: Resource | None
@@ -34,6 +35,7 @@ class Document:
     name: str = ""
     file: str = ""
     line: int = 0
+    positions: Positions = field(default_factory=Positions, repr=False, compare=False)
 
 
 def load(text: str, file: str = "") -> list[Document]:
@@ -77,7 +79,7 @@ def _documents(raw: RawDocument, file: str) -> Iterator[Document]:
     for value, positions in _items(raw.value, raw.positions):
         resource, found = _decode(value, file, positions)
         kind, name = _called(value)
-        yield Document(resource, tuple(found), kind, name, file, positions.line(""))
+        yield Document(resource, tuple(found), kind, name, file, positions.line(""), positions)
 
 
 def _items(value: Any, positions: Positions) -> Iterator[tuple[Any, Positions]]:
