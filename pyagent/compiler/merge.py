@@ -50,10 +50,15 @@ class Merger:
     def columns(self) -> tuple[Ints, Ints]:
         """(number of each column among the distinct ones, first column of each number)."""
         of = np.zeros(self._parts[0].shape[1], dtype=np.int64)
-        first = of[:1]
         for part in self._parts:
-            of, first = _refine(of, _equal_columns(part))
-        return of, first
+            # Columns that differ from all others already need no further look.
+            open_ = np.flatnonzero(np.bincount(of)[of] > 1)
+            of *= len(of)
+            of[open_] += _equal_columns(part, open_)
+            of = np.unique(of, return_inverse=True)[1]
+        ids: dict[int, int] = {}
+        of = np.fromiter((ids.setdefault(number, len(ids)) for number in of.tolist()), np.int64, len(of))
+        return of, np.unique(of, return_index=True)[1]
 
     def take(self) -> Iterator[Cells]:
         """The distinct rows, piece by piece; each piece is let go of."""
@@ -61,23 +66,15 @@ class Merger:
             yield self._parts.pop(0)
 
 
-def _refine(of: Ints, by: Ints) -> tuple[Ints, Ints]:
-    """Columns that are equal under both numberings: (number of each, first of each number)."""
-    ids: dict[int, int] = {}
-    keys = (of * (int(by.max()) + 1) + by).tolist()
-    both = np.fromiter((ids.setdefault(key, len(ids)) for key in keys), np.int64, len(keys))
-    return both, np.unique(both, return_index=True)[1]
-
-
-def _equal_columns(cells: Cells) -> Ints:
-    """A number for each column, the same for equal ones."""
+def _equal_columns(cells: Cells, columns: Ints) -> Ints:
+    """A number below ``cells.shape[1]`` for each of the columns, the same for equal ones."""
     step = max(1, len(cells) // SAMPLE)
-    of, _ = distinct(np.ascontiguousarray(cells[::step].T).view(np.uint8))
+    of, _ = distinct(np.ascontiguousarray(cells[::step, columns].T).view(np.uint8))
     shared = np.flatnonzero(np.bincount(of)[of] > 1)
-    ids: dict[bytes, int] = {}
-    unique = int(of.max()) + 1
+    keys: list[object] = of.tolist()
     for low in range(0, len(shared), LINES):
         part = shared[low : low + LINES]
-        for index, line in zip(part.tolist(), np.ascontiguousarray(cells[:, part].T), strict=True):
-            of[index] = ids.setdefault(sha256(line).digest(), unique + len(ids))
-    return of
+        for index, line in zip(part.tolist(), np.ascontiguousarray(cells[:, columns[part]].T), strict=True):
+            keys[index] = sha256(line).digest()
+    ids: dict[object, int] = {}
+    return np.fromiter((ids.setdefault(key, len(ids)) for key in keys), np.int64, len(keys))

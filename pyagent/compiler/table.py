@@ -22,7 +22,7 @@ from pyagent.compiler.product import NUMBERS_MAX, Product, product
 from pyagent.errors import CapacityError
 
 #: Cells painted at a time: few enough for the cache, many enough that Python's share does not matter.
-PIECE_CELLS: Final = 4 << 20
+PIECE_CELLS: Final = 16 << 20
 #: Cells kept until equal columns are merged; two bytes each.
 KEEP_CELLS: Final = 48 << 20
 #: Cells painted in all; bounds the time that a policy beyond the limits can cost.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from itertools import product
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,7 @@ from pyagent.calc.view import (
     TierView,
 )
 from pyagent.compiler import Walker, compile_image
+from pyagent.compiler import table as table_module
 from pyagent.model.packet import Packet
 
 pytestmark = pytest.mark.property
@@ -162,8 +164,8 @@ def nets(width: int, bases: list[int], lengths: list[int]) -> st.SearchStrategy:
 SETS = st.builds(
     AddressSet,
     st.just("set"),
-    st.lists(nets(32, BASE4, LENGTHS4), max_size=6).map(tuple),
-    st.lists(nets(128, BASE6, LENGTHS6), max_size=6).map(tuple),
+    st.lists(nets(32, BASE4, LENGTHS4), max_size=5).map(tuple),
+    st.lists(nets(128, BASE6, LENGTHS6), max_size=5).map(tuple),
 )
 RANGES = st.lists(
     st.tuples(st.sampled_from(PORTS) | st.integers(0, 65535), st.sampled_from([0, 0, 1, 100, 60000])).map(
@@ -211,12 +213,13 @@ ACTIONS = st.sampled_from(
 
 @st.composite
 def views(draw: st.DrawFn) -> NodeView:
-    sets = draw(st.lists(SETS, min_size=1, max_size=6))
-    l4s = draw(st.lists(L4, min_size=1, max_size=6))
+    sets = draw(st.lists(SETS, min_size=4, max_size=8))
+    l4s = draw(st.lists(L4, min_size=4, max_size=8))
     side = st.builds(
         Side,
-        st.lists(st.sampled_from(sets), max_size=2).map(tuple),
-        st.lists(st.sampled_from(sets), max_size=1).map(tuple),
+        st.sampled_from(sets).map(lambda each: (each,))
+        | st.lists(st.sampled_from(sets), max_size=2).map(tuple),
+        st.just(()) | st.sampled_from(sets).map(lambda each: (each,)),
     )
     match = st.builds(Match, side, side, st.sampled_from(l4s), st.sampled_from([None, None, 4, 6]))
     keys = iter(range(1, 100000))
@@ -225,14 +228,15 @@ def views(draw: st.DrawFn) -> NodeView:
         return RuleRef("GlobalNetworkPolicy", owner, "ingress", 0, next(keys))
 
     def policy(name: str, staged: bool) -> PolicyView:
-        matches = draw(st.lists(st.lists(match, max_size=2), max_size=5))
+        some = st.lists(match, min_size=1, max_size=2) | st.lists(match, max_size=2)
+        matches = draw(st.lists(some, min_size=2, max_size=6))
         rules = tuple(RuleView(ref(name), draw(ACTIONS), tuple(each)) for each in matches)
         return PolicyView(name, rules, staged)
 
     def table(kind: TableKind) -> TableView:
         tiers = []
-        for number in range(draw(st.integers(0, 3))):
-            shape = draw(st.lists(st.sampled_from([False, False, True]), max_size=3))
+        for number in range(draw(st.sampled_from([0, 1, 1, 2, 2, 3]))):
+            shape = draw(st.lists(st.sampled_from([False, False, True]), min_size=number == 0, max_size=3))
             policies = tuple(policy(f"tier{number}.{index}", staged) for index, staged in enumerate(shape))
             end = draw(st.sampled_from([RuleAction.DENY, RuleAction.PASS]))
             tiers.append(TierView(f"tier{number}", policies, end, ref(f"tier{number}")))
@@ -328,9 +332,12 @@ FRAGMENTS = 6
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(views(), st.integers(0, 1 << 30))
-def test_the_image_says_what_the_rules_say(view: NodeView, seed: int) -> None:
-    image = compile_image(view, 1)
+@given(views(), st.integers(0, 1 << 30), st.sampled_from([1, 20, 100, 1 << 20]))
+def test_the_image_says_what_the_rules_say_in_pieces_of_any_size(
+    view: NodeView, seed: int, piece: int
+) -> None:
+    with patch.object(table_module, "PIECE_CELLS", piece):
+        image = compile_image(view, 1)
     walker = Walker(image)
     packets = Packets(view, seed)
     for kind, table in view.endpoints[0].tables.items():
