@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from pyagent import manifest
+from pyagent.abi import Reason
+from pyagent.compiler.pipeline import Judged, Pipeline
 from tests.support.agreement import Engines, report, shrink
 from tests.support.generate import RandomWorld, random_world
 from tests.support.generate_packets import random_cases
@@ -49,3 +51,26 @@ def test_shrinking_leaves_only_what_the_difference_needs() -> None:
     small = shrink(world, differs)
     (only,) = small.resources
     assert manifest.encode(only)["spec"]["ingress"] == [{"action": "Deny"}]
+
+
+def test_a_report_shows_the_smallest_world_the_packet_and_both_ways_to_the_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_of(7)
+    covered = next(
+        case
+        for case in random_cases(world, 7, 200)
+        if Engines(world).ask(case)[0].reason is Reason.POLICY_DENY
+    )
+    assert Engines(world).difference(covered) == ""
+
+    def misjudge(*_question: object, **_more: object) -> Judged:
+        return Judged(Reason.NO_ENDPOINT)
+
+    monkeypatch.setattr(Pipeline, "judge", misjudge)
+    text = report(world, covered)
+    assert text.startswith("world 7: the reference says POLICY_DENY, the image NO_ENDPOINT\n")
+    assert text.count("\nkind: ") == 1
+    assert "kind: HostEndpoint" in text
+    assert str(covered.packet) in text
+    assert "[POLICY_DENY]" in text
