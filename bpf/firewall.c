@@ -383,6 +383,9 @@ static __always_inline __u32 inspect(struct __sk_buff *skb,
 		type = parse_ethernet(data, end, &l3_at, &reason);
 		if (unlikely(reason))
 			return reason;
+		l3_at = launder(scratch, l3_at);
+		if (l3_at > ETHERNET_MOST)
+			return REASON_MALFORMED;
 	} else {
 		type = bpf_ntohs(skb->protocol);
 	}

@@ -37,6 +37,9 @@
 
 #define EXTENSIONS_MAX 8
 
+/* An Ethernet header with two VLAN tags. */
+#define ETHERNET_MOST 22
+
 struct ipv4_header {
 	__u8 version_ihl;
 	__u8 tos;

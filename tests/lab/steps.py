@@ -63,7 +63,8 @@ def shows(pattern: str) -> Judgement:
 
 def times_out(output: str, status: int) -> tuple[str, bool]:
     """Curl gives up connecting."""
-    return brief(output, status), status == 28 and "timed out" in output.lower()
+    # The code is what counts: the words differ from one curl to the next.
+    return brief(output, status), status == 28
 
 
 def rows(output: str) -> list[list[str]]:
