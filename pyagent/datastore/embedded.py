@@ -42,8 +42,7 @@ class EmbeddedDatastore:
         self._shelf = Shelf(root)
         with _as_datastore_errors():
             _prepare(root)
-            with self._shelf.lock():
-                self._shelf.clean()
+            self._shelf.clean()
 
     def list(self, kind: str, namespace: str | None = None) -> tuple[list[Resource], str]:
         """See Datastore. A resource whose file is broken is listed as it was last good."""

@@ -85,16 +85,18 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience: float | None = None) -> Iterator[None]:
     """Hold the exclusive lock ``path`` against every other thread and process.
 
+    ``patience``: seconds to wait for it, LOCK_TIMEOUT_S unless given.
+
     Not re-entrant. The kernel drops it with the process, so a killed writer never blocks anybody; one that is
-    stopped makes others fail after LOCK_TIMEOUT_S with DatastoreError.
+    stopped makes others fail with DatastoreError.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
-            _flock(descriptor, path)
+            _flock(descriptor, path, LOCK_TIMEOUT_S if patience is None else patience)
             if _is_still(descriptor, path):
                 yield
                 return
@@ -102,8 +104,8 @@ def locked(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _flock(descriptor: int, path: Path) -> None:
-    """Lock an open file, waiting LOCK_TIMEOUT_S at most."""
+def _flock(descriptor: int, path: Path, patience: float) -> None:
+    """Lock an open file, waiting ``patience`` seconds at most."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
@@ -116,9 +118,10 @@ def _flock(descriptor: int, path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             granted.set()
 
-    threading.Thread(target=wait, name="datastore-lock", daemon=True).start()
-    if not granted.wait(LOCK_TIMEOUT_S):
-        msg = f"{path}: still locked by another process after {LOCK_TIMEOUT_S:g} s"
+    if patience > 0:
+        threading.Thread(target=wait, name="datastore-lock", daemon=True).start()
+    if not granted.wait(patience):
+        msg = f"{path}: still locked by another process after {patience:g} s"
         raise DatastoreError(msg)
 
 

@@ -10,12 +10,12 @@ and layout survive.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Shelf:
         self._records: dict[Slot, tuple[bytes, _Record | None]] = {}
         self._broken: dict[Slot, tuple[str, tuple[Problem, ...]]] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other writer out, in this process and in others."""
         with files.locked(self._root / layout.LOCK):
@@ -153,9 +153,10 @@ class Shelf:
                     log.info("removed by hand kind=%s name=%s", slot.kind, slot.name)
 
     def clean(self) -> None:
-        """Remove what killed writers left. Needs the lock, for a living writer's file looks the same."""
-        for leftover in self._root.rglob(f"{files.TEMPORARY_PREFIX}*"):
-            leftover.unlink(missing_ok=True)
+        """Remove what killed writers left, unless somebody is writing: that file looks the same."""
+        with contextlib.suppress(DatastoreError), files.locked(self._root / layout.LOCK, patience=0):
+            for leftover in self._root.rglob(f"{files.TEMPORARY_PREFIX}*"):
+                leftover.unlink(missing_ok=True)
 
     def _read_known(self, slot: Slot) -> Stored | bytes | None:
         """What is at a place if that needs no adoption, else the file's content."""

@@ -182,6 +182,32 @@ class TestOpening:
         with (root / ".lock").open() as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             assert names(store) == ["a"]
+            assert names(EmbeddedDatastore(root)) == ["a"]
+
+    def test_a_write_reaches_the_disk_before_its_name_and_its_name_before_the_answer(
+        self, store: EmbeddedDatastore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.create(network_set("a"))
+        steps: list[str] = []
+        sync, rename = os.fsync, Path.rename
+
+        def recorded_sync(descriptor: int) -> None:
+            steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+            sync(descriptor)
+
+        def recorded_rename(here: Path, there: Path) -> Path:
+            steps.append(f"rename {there.relative_to(root)}")
+            return rename(here, there)
+
+        monkeypatch.setattr(os, "fsync", recorded_sync)
+        monkeypatch.setattr(Path, "rename", recorded_rename)
+        store.update(network_set("a", "10.0.0.0/8"))
+        steps = [step for step in steps if ".last-good" not in step]
+        assert [step.partition("-")[0] for step in steps] == [
+            "sync .tmp",
+            "rename globalnetworksets/a.yaml",
+            "sync globalnetworksets",
+        ]
 
     def test_a_removed_lock_file_does_not_let_two_writers_in(
         self, store: EmbeddedDatastore, root: Path
