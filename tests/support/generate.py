@@ -37,7 +37,7 @@ INTERFACES = ("lo", "eth0", "eth1", "wg0", "cali1", "cali2")
 PROFILES = ("projectcalico-default-allow", "one", "two", "missing")
 TIERS = ("", "", "default", "default", "a", "b", "b-c", "kube-admin", "kube-baseline", "missing")
 ORDERS = (None, None, None, -1.0, 0.0, 1.0, 1.0, 1.0, 1.5, 1000.0)
-POLICY_NAMES = ("a", "a-b", "a.b", "ab", "b", "c", "d", "e", "e1", "f", "g", "h")
+POLICY_NAMES = ("a", "a-b", "a.b", "a1", "ab", "b", "c", "c-d", "cd", "e", "e1", "e2", "f", "g")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +227,20 @@ def _profiles(random: Random) -> list[Resource]:
 
 def _policies(random: Random) -> list[Resource]:
     names = some(random, POLICY_NAMES, random.choice((2, 5, 10, 12)))
-    return [_policy(random, name) for name in names]
+    # Policies compete only within one tier, and names decide only among equal orders.
+    tier, order = random.choice(TIERS), random.choice(ORDERS)
+    return [
+        _policy(
+            random,
+            name,
+            tier=tier if random.random() < 0.6 else random.choice(TIERS),
+            order=order if random.random() < 0.6 else random.choice(ORDERS),
+        )
+        for name in names
+    ]
 
 
-def _policy(random: Random, name: str) -> Resource:
+def _policy(random: Random, name: str, *, tier: str, order: float | None) -> Resource:
     kind = "StagedGlobalNetworkPolicy" if random.random() < 0.15 else "GlobalNetworkPolicy"
     stage = random.choice(("", "", "", "", "forward", "forward", "preDNAT", "untracked"))
     most = random.choice((1, 2, 4, 6))
@@ -239,8 +249,8 @@ def _policy(random: Random, name: str) -> Resource:
     if stage == "preDNAT":
         types = random.choice(((), ("Ingress",)))
     spec = PolicySpec(
-        tier=random.choice(TIERS),
-        order=random.choice(ORDERS),
+        tier=tier,
+        order=order,
         selector=random.choice(("", "", "all()", selector(random))),
         namespace_selector="all()" if random.random() < 0.03 else "",
         service_account_selector="has(role)" if random.random() < 0.03 else "",
