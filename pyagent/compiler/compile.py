@@ -78,6 +78,7 @@ class _Compilation:
         classes = self._add_classes()
         slots = b"".join(self._slot(endpoint) for endpoint in endpoints)
         self._layout.fill(slots_at, slots)
+        tunnels = b"".join(abi.IMAGE_TUNNEL.pack(*each) for each in self._view.tunnels)
         _check_at_most("verdicts", len(self._outcomes), abi.VERDICTS_MAX)
         fields = {
             "magic": abi.IMAGE_MAGIC,
@@ -89,9 +90,7 @@ class _Compilation:
             "verdicts_at": self._layout.add(b"".join(map(_verdict, self._outcomes.all))),
             "verdicts": len(self._outcomes),
             "node_ports_at": self._layout.add(_node_ports(self._view)) if self._view.node_ports else 0,
-            "tunnels_at": self._layout.add(
-                b"".join(abi.IMAGE_TUNNEL.pack(*each) for each in self._view.tunnels)
-            ),
+            "tunnels_at": self._layout.add(tunnels) if tunnels else 0,
             "tunnels": len(self._view.tunnels),
             "wildcard": 0 if self._view.wildcard is None else self._view.wildcard + 1,
             "hash": 0,

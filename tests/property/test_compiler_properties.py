@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.rule_mix import RuleMix
 from pyagent.abi import Action, TableKind
 from pyagent.calc.view import (
     AddressSet,
@@ -393,3 +394,21 @@ def test_the_same_view_always_gives_the_same_image(view: NodeView) -> None:
     assert bytes(first.data) == bytes(second.data)
     assert first.metadata == second.metadata
     assert compile_image(view, 8).hash != first.hash
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_a_realistic_mix_of_rules_says_what_its_rules_say(ipv6: bool) -> None:
+    view = RuleMix(200, ipv6=ipv6).view(300, ("ingress", "egress"))
+    image = compile_image(view, 1)
+    walker = Walker(image)
+    packets = Packets(view, 1)
+    actions = set()
+    for kind, table in view.endpoints[0].tables.items():
+        for _ in range(300):
+            packet = packets.draw()
+            expected = judge(table, packet)
+            walked = walker.walk(0, kind, packet)
+            assert walked is not None
+            assert (walked.action, walked.rule) == (expected.action, expected.rule), packet
+            actions.add((kind, walked.action))
+    assert len(actions) == 4
