@@ -13,16 +13,22 @@ CREATED_BY = "projectcalico.org/created-by"
 
 
 def settle(lab: Lab) -> None:
-    """Until the host endpoints follow the nodes, and each agent enforces what the datastore holds."""
+    """Until the host endpoints follow the nodes, and each agent enforces exactly what is stored now."""
     datastore = open_datastore(lab.datastore)
     lab.wait(lambda: endpoints_follow(datastore), "host endpoints follow the nodes", CONTROLLER)
-    wanted_state = digest(resource for kind in KINDS for resource in datastore.list(kind)[0])
+    stored = digest(resource for kind in KINDS for resource in datastore.list(kind)[0])
     for node in NODES:
         lab.wait(
-            lambda node=node.name: lab.status(node).get("observed") == wanted_state,  # type: ignore[misc]
+            lambda node=node.name: enforces(lab, node, stored),  # type: ignore[misc]
             f"{node.name} enforces what is stored",
             agent_name(node.name),
         )
+
+
+def enforces(lab: Lab, node: str, stored: str) -> bool:
+    """Whether an agent has put in force what ``stored`` is the digest of."""
+    status = lab.status(node)
+    return status.get("observed") == stored and bool(status.get("ready"))
 
 
 def endpoints_follow(datastore: Datastore) -> bool:
