@@ -43,7 +43,7 @@ lab-down: preflight ## remove what `make lab` made (root)
 	@$(PYTHON) -m tests.lab down
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
-	@$(PYTHON) benchmarks/verdict.py
+	@$(PYTHON) -m benchmarks.verdict
 
 wheel: setup ## dist/*.whl, which carries the C sources
 	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .

@@ -275,7 +275,7 @@ struct image_header {
 	__u32 address_classes;
 	__u32 l4_classes;
 	__u32 sport_classes;
-	__u32 node_ports_at; /* 0: none; u8[2][8192] bitmaps, TCP then UDP */
+	__u32 node_ports_at; /* 0: none; u8[3][8192] bitmaps: TCP, UDP, SCTP */
 	__u32 tunnels_at;    /* struct image_tunnel[tunnels] */
 	__u32 tunnels;
 	__u32 wildcard; /* slot + 1 for interfaces ifstate does not know; 0: none */

@@ -46,6 +46,8 @@
 
 #define bpf_ntohs(value) __builtin_bswap16(value)
 #define bpf_ntohl(value) __builtin_bswap32(value)
+#define bpf_htons(value) __builtin_bswap16(value)
+#define bpf_htonl(value) __builtin_bswap32(value)
 
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))

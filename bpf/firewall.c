@@ -226,18 +226,20 @@ static __always_inline __u32 by_state(struct __sk_buff *skb, void *data,
 	return REASON_NONE;
 }
 
-/* Encapsulation between known nodes, of which this host is one. */
+/* Encapsulation between this host, by any address of its own, and a known node. */
 static __always_inline bool by_tunnel(const struct scene *scene,
 				      const void *image,
 				      const struct packet *packet,
 				      const struct classes *classes)
 {
-	__u8 here = scene->direction == DIR_INGRESS ? classes->destination_flags
-						    : classes->source_flags;
+	bool ingress = scene->direction == DIR_INGRESS;
+	__u8 here = ingress ? classes->destination_flags
+			    : classes->source_flags;
+	__u8 there = ingress ? classes->source_flags
+			     : classes->destination_flags;
 
-	return classes->source_flags & classes->destination_flags &
-		       ADDRESS_NODE &&
-	       here & ADDRESS_HOST && is_tunnel(image, packet);
+	return here & ADDRESS_HOST && there & ADDRESS_NODE &&
+	       is_tunnel(image, packet);
 }
 
 /* The verdict on a parsed packet, as a reason. */

@@ -207,11 +207,11 @@ static __always_inline bool is_node_port(const void *image,
 	__u64 at = HEADER(image)->node_ports_at;
 	__u32 port = bpf_ntohs(packet->destination_port);
 
-	if (!at || packet->l4 >= L4_SCTP)
+	if (!at || packet->l4 >= L4_ICMP)
 		return false;
-	if (packet->protocol == PROTO_UDP)
-		at += 8192;
-	return image_u8(image, at + (port >> 3)) >> (port & 7) & 1;
+	/* One bitmap each, in the order of the l4 table: TCP, UDP, SCTP. */
+	at += (packet->l4 >> 16) * 8192ULL + (port >> 3);
+	return image_u8(image, at) >> (port & 7) & 1;
 }
 
 /* Is this an encapsulation that nodes use among themselves? */
