@@ -13,10 +13,13 @@ from typing import Final
 
 import numpy as np
 
+from pyagent import abi
 from pyagent.calc.view import AddressSet, Net
 from pyagent.compiler.intervals import Classes, Ints, classify
 
 FAMILIES: Final = (4, 6)
+#: What an IPv4 entry has room for; IPv6 classes follow, so that all fit 16 bits.
+CLASSES_MAX: Final = abi.TRIE4_BLOCK
 WIDTH: Final = {4: 32, 6: 128}
 
 
@@ -51,4 +54,9 @@ def _classify(members: Sequence[tuple[Net, ...]], version: int) -> tuple[list[in
     owner: Ints = np.repeat(np.arange(len(members)), [len(each) for each in members])
     first = np.fromiter((rank[address] for address, _ in nets), np.int64, len(nets))
     stop = np.fromiter((rank[each] for each in stops), np.int64, len(nets))
-    return points, classify(owner, first[chosen], stop[chosen], len(members), len(points))
+    return points, classify(
+        (owner, first[chosen], stop[chosen]),
+        len(members),
+        len(points),
+        (f"IPv{version} address classes", CLASSES_MAX),
+    )

@@ -16,7 +16,7 @@ from pyagent.compiler.image import Image, Layout, seal
 from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
 from pyagent.compiler.plan import Plan, policies
-from pyagent.compiler.table import Fields, Table, check_classes, compile_table, side_bits
+from pyagent.compiler.table import Fields, Table, compile_table, side_bits
 from pyagent.compiler.trie4 import build_trie4
 from pyagent.compiler.trie6 import Trie6
 from pyagent.errors import CapacityError
@@ -61,10 +61,12 @@ class _Compilation:
     def _classify(self) -> Fields:
         plan = self._plan
         families = classify_addresses(plan.sets)
-        cells, ports = classify_field(plan.cells.keys(), CELLS), classify_field(plan.ports.keys(), PORTS)
+        cells, ports = (
+            classify_field(plan.cells.keys(), CELLS, "layer 4 classes"),
+            classify_field(plan.ports.keys(), PORTS, "source-port classes"),
+        )
         four, six = (side_bits(plan.sides.keys(), family.classes) for family in families)
         fields = Fields(families, (four, six), cells.classes, cells.table, ports.classes)
-        check_classes(fields)
         self._port_table = ports.table
         return fields
 

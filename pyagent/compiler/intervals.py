@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pyagent.errors import CapacityError
+
 Bits = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
@@ -54,10 +56,13 @@ def disjoint(owner: Ints, first: Ints, stop: Ints, points: int) -> tuple[Ints, I
     return merged, start_key[starts] % width, reach[ends] % width
 
 
-def classify(owner: Ints, first: Ints, stop: Ints, sets: int, points: int) -> Classes:
-    """Classes of a field with ``points`` boundaries (rank 0 is its lowest value) and the given intervals of
-    sets."""
-    owner, first, stop = disjoint(owner, first, stop, points)
+def classify(intervals: tuple[Ints, Ints, Ints], sets: int, points: int, limit: tuple[str, int]) -> Classes:
+    """Classes of a field with ``points`` boundaries; rank 0 is its lowest value.
+
+    ``intervals``: the set, first and stop rank of each interval of the ``sets`` sets. ``limit``: what the
+    classes are called and how many there may be; CapacityError beyond.
+    """
+    owner, first, stop = disjoint(*intervals, points)
     places = np.concatenate([first, stop])
     owners = np.concatenate([owner, owner])
     number: list[list[int]] = []
@@ -68,6 +73,9 @@ def classify(owner: Ints, first: Ints, stop: Ints, sets: int, points: int) -> Cl
         number.append(np.bitwise_xor.accumulate(flips[:points]).tolist())
     ids: dict[tuple[int, int], int] = {}
     of = np.fromiter((ids.setdefault(key, len(ids)) for key in zip(*number, strict=True)), np.int64, points)
+    what, classes_max = limit
+    if len(ids) > classes_max:
+        raise CapacityError(what, len(ids), classes_max)
     representatives = np.unique(of, return_index=True)[1]
     return Classes(of, len(ids), _members(owner, first, stop, sets, representatives))
 

@@ -28,6 +28,8 @@ DETAILED: Final = {**PORT_BASES, **ICMP_BASES}
 #: Cells that classes are made of; those of later fragments follow from them.
 CELLS: Final = abi.L4_FRAGMENT
 PORTS: Final = 65536
+#: Class numbers are u16, and later fragments have some of their own.
+CLASSES_MAX: Final = 65536 - len(DETAILED)
 _EVERY_CELL: Final[Spans] = ((0, CELLS),)
 EVERY_PORT: Final[Spans] = ((0, PORTS),)
 _ALL_PROTOCOLS: Final = frozenset(range(256))
@@ -115,14 +117,14 @@ class Field:
     table: npt.NDArray[np.int64]
 
 
-def classify_field(sets: list[Spans], size: int) -> Field:
-    """Classes of a field of ``size`` values under the given sets of values."""
+def classify_field(sets: list[Spans], size: int, what: str) -> Field:
+    """Classes of a field of ``size`` values, called ``what``, under the given sets of values."""
     spans = np.array([span for each in sets for span in each], dtype=np.int64).reshape(-1, 2)
     owner = np.repeat(np.arange(len(sets)), [len(each) for each in sets])
     points = np.unique(np.concatenate([[0], spans.reshape(-1)]))
     points = points[points < size]
     first, stop = np.searchsorted(points, spans.T)
-    classes = classify(owner, first, stop, len(sets), len(points))
+    classes = classify((owner, first, stop), len(sets), len(points), (what, CLASSES_MAX))
     return Field(classes, np.repeat(classes.of, np.diff(np.append(points, size))))
 
 

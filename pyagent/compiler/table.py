@@ -22,9 +22,9 @@ from pyagent.compiler.product import NUMBERS_MAX, Product, product
 from pyagent.errors import CapacityError
 
 #: Cells painted at a time: few enough for the cache, many enough that Python's share does not matter.
-PIECE_CELLS: Final = 16 << 20
+PIECE_CELLS: Final = 8 << 20
 #: Cells kept until equal columns are merged; two bytes each.
-KEEP_CELLS: Final = 48 << 20
+KEEP_CELLS: Final = 32 << 20
 #: Cells painted in all; bounds the time that a policy beyond the limits can cost.
 PAINT_CELLS: Final = 512 << 20
 
@@ -204,15 +204,3 @@ def _layer4_index(columns: Product, renumbered: Ints) -> tuple[Words, npt.NDArra
     by_l4 = np.concatenate([columns.left, groups + fragments]) * width
     pairs = np.concatenate([columns.pairs.reshape(-1), np.repeat(painted + fragments, width)])
     return by_l4.astype(np.uint32), renumbered[pairs].astype(np.uint16)
-
-
-def check_classes(fields: Fields) -> None:
-    """Class numbers are u16 everywhere; CapacityError beyond."""
-    counts = {
-        "address classes": sum(family.classes.count for family in fields.families),
-        "layer 4 classes": fields.cells.count + len(DETAILED),
-        "source-port classes": fields.ports.count,
-    }
-    for what, count in counts.items():
-        if count > 65536:
-            raise CapacityError(what, count, 65536)

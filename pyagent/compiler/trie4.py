@@ -20,8 +20,6 @@ def build_trie4(points: Ints, classes: Ints) -> Shorts:
     ``classes[i]``."""
     changes = np.concatenate([[True], classes[1:] != classes[:-1]])
     points, classes = points[changes], classes[changes]
-    if int(classes.max()) >= abi.TRIE4_BLOCK:
-        raise CapacityError("IPv4 address classes", int(classes.max()) + 1, abi.TRIE4_BLOCK)
     blocks = _Blocks()
     root = _lookup(points, classes, np.arange(abi.TRIE4_ROOT, dtype=np.int64) << 16)
     deep = _split(points, 8)

@@ -376,7 +376,7 @@ def test_a_later_fragment_gets_the_most_favourable_outcome(view: NodeView, seed:
             ), fragment
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(views(), st.integers(0, 1 << 30))
 def test_address_flags_tell_hosts_and_nodes_apart(view: NodeView, seed: int) -> None:
     walker = Walker(compile_image(view, 1))
@@ -387,7 +387,7 @@ def test_address_flags_tell_hosts_and_nodes_apart(view: NodeView, seed: int) -> 
             assert walker.address_flags(version, address) == flags
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(views())
 def test_the_same_view_always_gives_the_same_image(view: NodeView) -> None:
     first, second = compile_image(view, 7), compile_image(view, 7)

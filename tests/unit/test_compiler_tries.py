@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from pyagent import abi
+from pyagent.calc.view import AddressSet
+from pyagent.compiler.addresses import classify_addresses
 from pyagent.compiler.trie4 import build_trie4
 from pyagent.compiler.trie6 import Trie6
 from pyagent.errors import CapacityError
@@ -122,9 +124,21 @@ def test_equal_ipv4_blocks_are_stored_once() -> None:
 
 
 def test_ipv4_classes_beyond_fifteen_bits_are_refused_and_those_within_are_not() -> None:
-    points = np.arange(abi.TRIE4_BLOCK + 1) << 8
-    assert (
-        class4(build_trie4(points[:-1], np.arange(abi.TRIE4_BLOCK)), int(points[-2])) == abi.TRIE4_BLOCK - 1
-    )
+    hosts = [AddressSet(f"host {index}", ((index << 8, 32),)) for index in range(abi.TRIE4_BLOCK)]
+    four, _ = classify_addresses(hosts[:300])
+    assert four.classes.count == 301
     with pytest.raises(CapacityError, match="IPv4 address classes: needs 32769, have 32768"):
-        build_trie4(points, np.arange(abi.TRIE4_BLOCK + 1))
+        classify_addresses(hosts)
+
+
+def test_ipv4_networks_that_need_too_many_blocks_are_refused() -> None:
+    draw = random.Random(1)
+    points, classes = [0], [0]
+    for net in range(1, abi.TRIE4_BLOCK + 100):
+        at = sorted(draw.sample(range(1, 256), 3))
+        points += [(net << 8) + each for each in at]
+        classes += [1, 2, 0]
+    few = 3 * 1000 + 1
+    assert class4(build_trie4(np.array(points[:few]), np.array(classes[:few])), points[1]) == 1
+    with pytest.raises(CapacityError, match="blocks of the IPv4 table: needs 32769, have 32768"):
+        build_trie4(np.array(points), np.array(classes))
