@@ -25,6 +25,8 @@ COMMANDS = {
     "patch": ("pyagent.cli.patch:patch", "Change parts of a resource."),
     "label": ("pyagent.cli.label:label", "Set, change or remove labels."),
     "validate": ("pyagent.cli.validate:validate", "Check manifests without a datastore."),
+    "test": ("pyagent.cli.test:test", "Test policies: which packets they let through."),
+    "explain": ("pyagent.cli.explain:explain", "Say what becomes of a packet, and why."),
     "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
     "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
     "uninstall-node": ("pyagent.cli.daemons:uninstall_node", "Take the firewall off this host."),

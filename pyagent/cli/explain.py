@@ -1,0 +1,80 @@
+"""``hepctl explain``: what becomes of a packet, and why."""
+
+from __future__ import annotations
+
+import click
+
+from pyagent import manifest
+from pyagent.cli.settings import Settings, pass_settings, where_options
+from pyagent.cli.sources import read_sources
+from pyagent.cli.targets import filename_option, recursive_option
+from pyagent.explain import Question, lines, parse_end, to_json
+from pyagent.explain import explain as explain_packet
+from pyagent.inquiry import Hosts
+from pyagent.reference import FlowState
+
+
+@click.command(short_help="Say what becomes of a packet, and why.")
+@click.option("--from", "source", required=True, metavar="HOST[:PORT]", help="Where the packet comes from.")
+@click.option(
+    "--to", "destination", required=True, metavar="HOST[:PORT][/PROTOCOL]", help="Where it goes to."
+)
+@click.option("--node", default="", metavar="NODE", help="Only this node's hooks.")
+@click.option("--in", "interface", default="", metavar="IFACE", help="The interface that the packet crosses.")
+@click.option(
+    "--direction", type=click.Choice(["ingress", "egress"]), help="Only the hooks of this direction."
+)
+@click.option("-6", "--ipv6", is_flag=True, help="Take the nodes' IPv6 addresses.")
+@click.option(
+    "--flow",
+    type=click.Choice([str(state).lower() for state in FlowState]),
+    default="new",
+    show_default=True,
+    help="What is known of the packet's flow.",
+)
+@filename_option
+@recursive_option
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to report.")
+@where_options
+@pass_settings
+def explain(
+    settings: Settings,
+    *,
+    source: str,
+    destination: str,
+    node: str,
+    interface: str,
+    direction: str | None,
+    ipv6: bool,
+    flow: str,
+    filenames: tuple[str, ...],
+    recursive: bool,
+    output: str,
+) -> None:
+    """Say what becomes of a packet, by which policy and rule, and why each rule before it did not match.
+
+    HOST is an address, the name of a node, or external: somebody whom no resource knows. PROTOCOL is a name
+    (tcp, udp, sctp, icmp:TYPE:CODE, ...) or a number. The resources are those of the datastore, or with -f
+    those of manifests; nodes in manifests that have no host endpoint get the automatic one.
+
+    \b
+    hepctl explain --from external --to master:8888/tcp
+    hepctl explain --from 10.0.0.7 --to [fd00::10]:53/udp --in eth1 -f policies/
+    """
+    question = Question(
+        source=parse_end(source, "--from", protocol=False),
+        destination=parse_end(destination, "--to", protocol=True),
+        version=6 if ipv6 else None,
+        node=node,
+        interface=interface,
+        direction=direction or "",
+        flow=FlowState(flow.capitalize()),
+    )
+    sources, resources = read_sources(settings, filenames, recursive=recursive)
+    found = explain_packet(Hosts(resources), question)
+    if output == "json":
+        click.echo(manifest.dump_json(to_json(found, sources)).rstrip("\n"))
+    else:
+        click.echo("\n".join(lines(found, sources)))
+    if not found.agreed:
+        raise click.exceptions.Exit(1)
