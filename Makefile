@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test demo lab lab-down bench-verdict wheel clean
+.PHONY: help setup preflight check format test demo lab lab-down fuzz bench-verdict wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -41,6 +41,9 @@ lab: preflight ## bring the lab up and leave it for playing by hand (root)
 
 lab-down: preflight ## remove what `make lab` made (root)
 	@$(PYTHON) -m tests.lab down
+
+fuzz: preflight ## random packets, policies and all three engines: make fuzz PACKETS=2000000 SEED=1 (root)
+	@$(PYTHON) -m tests.fuzz --packets $(or $(PACKETS),200000) --seed $(or $(SEED),1)
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 	@$(PYTHON) -m benchmarks.verdict

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyagent.bpf.pins import Pins, ensure_bpffs
+from tests.support.kernel import Kernel, Network
 
 
 @pytest.fixture
@@ -19,3 +20,20 @@ def pins(request: pytest.FixtureRequest) -> Iterator[Pins]:
     yield own
     for version in (*own.other_versions(), own):
         version.remove()
+
+
+@pytest.fixture(scope="session")
+def loaded_kernel() -> Iterator[tuple[Kernel, Network]]:
+    """The whole program, loaded once, and a namespace with interfaces."""
+    network = Network()
+    with Kernel("prog") as kernel:
+        yield kernel, network
+    network.close()
+
+
+@pytest.fixture(scope="module")
+def kernel(loaded_kernel: tuple[Kernel, Network]) -> Iterator[Kernel]:
+    """The program; this thread is in its namespace meanwhile."""
+    program, network = loaded_kernel
+    with network.entered():
+        yield program

@@ -28,14 +28,14 @@ KNOWN = {
 class Engines:
     """The reference, and calc and compiler, ready for the packets of one world."""
 
-    def __init__(self, world: RandomWorld) -> None:
-        self._reference = Evaluator(world.resources, world.facts)
-        self._view = node_view(World.from_resources(world.resources), world.facts)
-        self.image = compile_image(self._view, 1)
-        self._pipeline = Pipeline(self.image, self._view, world.facts)
+    def __init__(self, world: RandomWorld, generation: int = 1) -> None:
+        self.reference = Evaluator(world.resources, world.facts)
+        self.view = node_view(World.from_resources(world.resources), world.facts)
+        self.image = compile_image(self.view, generation)
+        self.pipeline = Pipeline(self.image, self.view, world.facts)
         self._keys = {
             (ref.kind, ref.owner, ref.direction, ref.index): ref.key
-            for endpoint in self._view.endpoints
+            for endpoint in self.view.endpoints
             for table in endpoint.tables.values()
             for policy in (*(each for tier in table.tiers for each in tier.policies), *table.profiles)
             for ref in (rule.ref for rule in policy.rules)
@@ -43,14 +43,14 @@ class Engines:
 
     def ask(self, case: Case) -> tuple[Decision, Judged]:
         """What the reference and the image say."""
-        decision = self._reference.evaluate(
+        decision = self.reference.evaluate(
             case.interface,
             case.direction,
             case.packet,
             forwarded=case.received or None,
             flow=case.flow,
         )
-        judged = self._pipeline.judge(
+        judged = self.pipeline.judge(
             case.interface,
             Direction[case.direction.upper()],
             case.packet,
@@ -72,7 +72,7 @@ class Engines:
         if decision.stage is None or not judged.walked:
             return ""
         kind, walked = judged.walked[-1]
-        endpoint = next(each for each in self._view.endpoints if each.name == decision.endpoint)
+        endpoint = next(each for each in self.view.endpoints if each.name == decision.endpoint)
         table = endpoint.tables[kind]
         if decision.rule is not None:
             place = decision.rule
