@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 NODE_MANIFESTS = PROJECT / "examples" / "seed" / "nodes.yaml"
 #: Seconds that anything in the lab may take to get ready or to take effect.
-PATIENCE = 20.0
+PATIENCE = 60.0
 #: Seconds after which an unanswered attempt counts as denied; answers take less than a millisecond here.
 DENIED_AFTER = 1.0
 CONTROLLER = "controller"

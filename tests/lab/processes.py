@@ -71,7 +71,7 @@ class Processes:
         for name in self.names():
             self.stop(name)
         for child in self._children.values():
-            child.poll()  # also those that somebody else has ended
+            child.poll()  # those that somebody else has ended
         self._children.clear()
 
     def log_file(self, name: str) -> Path:
@@ -91,6 +91,9 @@ class Processes:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
+        child = self._children.pop(name, None)
+        if child is not None:
+            child.wait()  # it has ended; now it is also forgotten
         return True
 
     def _pid_file(self, name: str) -> Path:
