@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
 BIN := .venv/bin
-CHECKED := pyagent tests benchmarks scripts/preflight.py
+CHECKED := pyagent tests benchmarks scripts
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
