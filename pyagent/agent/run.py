@@ -45,18 +45,18 @@ class AgentOptions:
 
 async def run(datastore: Datastore, options: AgentOptions) -> None:
     """Enforce until cancelled. Raises AutohepError if the program cannot be loaded or another agent runs."""
-    state = StateDirectory(options.state_directory)
-    state.claim()
-    pins = Pins(options.instance)
-    ensure_bpffs()
-    pins.create()
-    loaded = await asyncio.to_thread(
-        loader.load, pins, flows_max=options.flows_max, image_bytes=options.image_bytes
-    )
-    log.info("program loaded instance=%s maps_kept=%d", options.instance, len(loaded.reused))
-    with Dataplane(pins, options.flows_max, options.image_bytes) as dataplane:
-        enforcer = Enforcer(options.node, pins, dataplane, state)
-        await _Agent(Mirror(datastore), enforcer, state, options).live()
+    with StateDirectory(options.state_directory) as state:
+        state.claim()
+        pins = Pins(options.instance)
+        ensure_bpffs()
+        pins.create()
+        loaded = await asyncio.to_thread(
+            loader.load, pins, flows_max=options.flows_max, image_bytes=options.image_bytes
+        )
+        log.info("program loaded instance=%s maps_kept=%d", options.instance, len(loaded.reused))
+        with Dataplane(pins, options.flows_max, options.image_bytes) as dataplane:
+            enforcer = Enforcer(options.node, pins, dataplane, state)
+            await _Agent(Mirror(datastore), enforcer, state, options).live()
 
 
 class _Agent:

@@ -8,7 +8,8 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from pyagent import abi
 from pyagent.compiler.image import Image
@@ -21,19 +22,39 @@ ENDPOINTS: Final = "endpoints.json"
 
 
 class StateDirectory:
-    """The agent's directory; files are replaced whole, so a reader never sees half of one."""
+    """The agent's directory; files are replaced whole, so a reader never sees half of one.
+
+    Close it, or use it as a context manager: that gives a claim back.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = (path / ".lock").open("w")
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the claim back; a second time does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def claim(self) -> None:
         """Make sure that this is the only agent of this directory. Raises AutohepError if another runs."""
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            os.close(lock)
             raise AutohepError(f"another agent runs on {self.path}; stop it first") from error
+        self._lock = lock
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Say how things stand."""

@@ -105,10 +105,10 @@ def uninstall_node(instance: str, state_dir: Path) -> None:
     from pyagent.attach.uninstall import uninstall  # noqa: PLC0415
     from pyagent.bpf.pins import Pins  # noqa: PLC0415
 
-    if state_dir.is_dir():
-        StateDirectory(state_dir).claim()
-    removed = uninstall(Pins(instance))
-    shutil.rmtree(state_dir, ignore_errors=True)
+    with StateDirectory(state_dir) as state:
+        state.claim()
+        removed = uninstall(Pins(instance))
+        shutil.rmtree(state_dir)
     click.echo(f"removed {removed.links} links, {removed.filters} filters, {removed.qdiscs} qdiscs")
 
 
