@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,6 +87,9 @@ class Lab:
         for node in NODES:
             shutil.rmtree(PINS / self.instance(node.name), ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+        for shared in (RUN, PINS):
+            with suppress(OSError):  # not there, or another lab's or agent's are in it
+                shared.rmdir()
 
     def instance(self, node: str) -> str:
         """The agent's instance on a node: names its pins."""
