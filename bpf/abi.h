@@ -19,7 +19,7 @@
 #endif
 #ifndef IMAGE_BYTES
 #define IMAGE_BYTES                                                            \
-	4194304 /* one generation's image; at most 4 MiB before Linux 5.16 */
+	8388608 /* one generation's image; at most 4 MiB before Linux 5.16 */
 #endif
 #define IFSTATE_MAX 1024 /* direct-mapped by ifindex; a power of two */
 #define IFSTATE_MORE_MAX 4096

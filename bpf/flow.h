@@ -155,7 +155,8 @@ static __always_inline __u32 flow_limit(const struct flow *flow, __u8 protocol)
 static __always_inline bool flow_fresh(const struct flow *flow, __u8 protocol,
 				       __u32 now)
 {
-	return now - flow->last <= flow_limit(flow, protocol);
+	/* Another CPU may have written a later time meanwhile: that is fresh. */
+	return (__s32)(now - flow->last) <= (__s32)flow_limit(flow, protocol);
 }
 
 /* May this packet pass by the flow at the endpoint? */

@@ -50,7 +50,8 @@ static __always_inline __u32 fragment_recall(const struct packet *packet,
 		return ACTION_NONE;
 	fragment_key_of(packet, ifindex, direction, ipv6, &scratch->fragment);
 	entry = bpf_map_lookup_elem(MAP(fragments), &scratch->fragment);
-	if (!entry || now_jiffies() - entry->last > IDLE_FRAGMENT * SECONDS)
+	if (!entry || (__s32)(now_jiffies() - entry->last) >
+			      (__s32)(IDLE_FRAGMENT * SECONDS))
 		return ACTION_NONE;
 	return entry->action;
 }

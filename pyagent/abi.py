@@ -12,7 +12,9 @@ from typing import Final
 ABI_VERSION: Final = 1
 
 FLOWS_MAX: Final = 262144
-IMAGE_BYTES: Final = 4194304
+IMAGE_BYTES: Final = 8388608
+#: What kernels before 5.16 accept as the value of an array.
+IMAGE_BYTES_OLD: Final = 4194304
 IFSTATE_MAX: Final = 1024
 IFSTATE_MORE_MAX: Final = 4096
 VERDICTS_MAX: Final = 32768

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
+from pyagent.abi import TableKind
 from pyagent.agent.state import StateDirectory
 from pyagent.attach import links
-from pyagent.attach.outcome import Change, Report
+from pyagent.attach.outcome import Change, Report, XdpReport
 from pyagent.attach.reconcile import Reconciler, Want
+from pyagent.attach.xdp import Xdp
 from pyagent.bpf.pins import Pins
 from pyagent.calc import Calculator, NodeView, World, settings
 from pyagent.compiler import compile_image
@@ -26,6 +30,7 @@ class Enforced:
 
     generation: int = 0
     interfaces: tuple[Report, ...] = ()
+    xdp: tuple[XdpReport, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
     uncovered: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -38,13 +43,26 @@ class Enforced:
 
 
 class Enforcer:
-    """Keeps one node's kernel in step with its view; what did not change is not done again."""
+    """Keeps one node's kernel in step with its view; what did not change is not done again.
 
-    def __init__(self, node: str, pins: Pins, dataplane: Dataplane, state: StateDirectory) -> None:
+    ``xdp_interfaces``: shell globs of interfaces that are to have XDP for doNotTrack policies although they
+    are no physical ones.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        pins: Pins,
+        dataplane: Dataplane,
+        state: StateDirectory,
+        xdp_interfaces: Sequence[str] = (),
+    ) -> None:
         self._node = node
         self._dataplane = dataplane
         self._state = state
         self._reconciler = Reconciler(pins)
+        self._xdp = Xdp(pins)
+        self._xdp_interfaces = xdp_interfaces
         self._calculator = Calculator()
         self._in_force: NodeView | None = None
         self._seen: dict[str, int] = {}
@@ -76,6 +94,7 @@ class Enforcer:
         return Enforced(
             generation=self._dataplane.generation,
             interfaces=tuple(reports),
+            xdp=tuple(self._attach_early(present, excluded)),
             excluded=excluded,
             uncovered=tuple(sorted({report.interface for report in reports if not report.attached})),
             warnings=view.warnings,
@@ -133,6 +152,25 @@ class Enforcer:
             _tell(report)
         return reports
 
+    def _attach_early(self, present: tuple[links.Link, ...], excluded: dict[str, str]) -> list[XdpReport]:
+        """XDP where the policy in force denies untracked traffic; elsewhere it would only cost time."""
+        view = self._in_force
+        wanted = []
+        for link in present:
+            slot = view.interfaces.get(link.name) if view is not None else None
+            if view is None or slot is None or link.name in excluded or not self._may_have_xdp(link):
+                continue
+            if TableKind.UNTRACKED_INGRESS in view.endpoints[slot].tables:
+                wanted.append((link.name, link.index))
+        reports = self._xdp.reconcile(wanted)
+        for report in reports:
+            _tell_early(report)
+        return reports
+
+    def _may_have_xdp(self, link: links.Link) -> bool:
+        named = any(fnmatchcase(link.name, pattern) for pattern in self._xdp_interfaces)
+        return link.physical or (named and not link.layer3)
+
 
 def _tables_of(view: NodeView) -> tuple[object, ...]:
     """What an image and the failsafes are made of; the rest is interfaces."""
@@ -169,3 +207,11 @@ def _tell(report: Report) -> None:
         log.info("interface %s %s mode=%s", report.change.value, place, report.mode)
     if report.overtaken_by:
         log.warning("interface overtaken %s by=%s", place, ",".join(report.overtaken_by))
+
+
+def _tell_early(report: XdpReport) -> None:
+    if report.error or report.held_by:
+        reason = report.error or f"held by {report.held_by}"
+        log.debug("xdp not attached, tc judges alone interface=%s reason=%r", report.interface, reason)
+    elif report.change is not Change.NONE:
+        log.info("xdp %s interface=%s mode=%s", report.change.value, report.interface, report.mode)

@@ -6,6 +6,7 @@ Killing it at any moment leaves enforcement as it is: programs, maps and links a
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -23,7 +24,7 @@ from pyagent.bpf import loader
 from pyagent.bpf.pins import DEFAULT_INSTANCE, Pins, ensure_bpffs
 from pyagent.dataplane import Dataplane
 from pyagent.datastore import Datastore
-from pyagent.errors import AutohepError
+from pyagent.errors import AutohepError, KernelError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ _SETTLE_S: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """How an agent runs. ``recheck``: seconds between looks at what nobody announces (tcx neighbours)."""
+    """How an agent runs. ``recheck``: seconds between looks at what nobody announces (tcx neighbours).
+
+    ``xdp_interfaces``: globs of interfaces to have XDP besides the physical ones.
+    """
 
     node: str
     instance: str = DEFAULT_INSTANCE
@@ -41,6 +45,7 @@ class AgentOptions:
     flows_max: int = abi.FLOWS_MAX
     image_bytes: int = abi.IMAGE_BYTES
     recheck: float = 1.0
+    xdp_interfaces: tuple[str, ...] = ()
 
 
 async def run(datastore: Datastore, options: AgentOptions) -> None:
@@ -50,13 +55,29 @@ async def run(datastore: Datastore, options: AgentOptions) -> None:
         pins = Pins(options.instance)
         ensure_bpffs()
         pins.create()
-        loaded = await asyncio.to_thread(
-            loader.load, pins, flows_max=options.flows_max, image_bytes=options.image_bytes
-        )
-        log.info("program loaded instance=%s maps_kept=%d", options.instance, len(loaded.reused))
-        with Dataplane(pins, options.flows_max, options.image_bytes) as dataplane:
-            enforcer = Enforcer(options.node, pins, dataplane, state)
+        image_bytes = await asyncio.to_thread(_load, pins, options)
+        with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
+            enforcer = Enforcer(options.node, pins, dataplane, state, options.xdp_interfaces)
             await _Agent(Mirror(datastore), enforcer, state, options).live()
+
+
+def _load(pins: Pins, options: AgentOptions) -> int:
+    """Load the program; returns the size of its images, smaller on kernels that refuse the size asked for."""
+    image_bytes = options.image_bytes
+    try:
+        loaded = loader.load(pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes)
+    except KernelError as error:
+        if error.errno != errno.E2BIG or image_bytes <= abi.IMAGE_BYTES_OLD:
+            raise
+        image_bytes = abi.IMAGE_BYTES_OLD
+        loaded = loader.load(pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes)
+    log.info(
+        "program loaded instance=%s image_bytes=%d maps_kept=%d",
+        options.instance,
+        image_bytes,
+        len(loaded.reused),
+    )
+    return image_bytes
 
 
 class _Agent:
@@ -134,6 +155,15 @@ class _Agent:
                     "overtakenBy": list(report.overtaken_by),
                 }
                 for report in enforced.interfaces
+            ],
+            "xdp": [
+                {
+                    "name": report.interface,
+                    "mode": report.mode,
+                    "heldBy": report.held_by,
+                    "error": report.error,
+                }
+                for report in enforced.xdp
             ],
             "excluded": enforced.excluded,
             "uncovered": list(enforced.uncovered),

@@ -31,7 +31,7 @@ async def following(mirror: Mirror) -> AsyncGenerator[None, None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (what is waited for has no event)
             await asyncio.sleep(0.005)
 
 
@@ -72,7 +72,7 @@ class Script:
         self._watches = list(watches)
         self.begun = 0
 
-    async def watch(self, kinds: Sequence[str]) -> AsyncGenerator[WatchEvent, None]:
+    async def watch(self, _kinds: Sequence[str]) -> AsyncGenerator[WatchEvent, None]:
         said = self._watches[self.begun] if self.begun < len(self._watches) else []
         self.begun += 1
         for item in said:
