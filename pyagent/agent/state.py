@@ -13,11 +13,10 @@ from typing import Any, Final, Self
 
 from pyagent import abi
 from pyagent.compiler.image import Image
+from pyagent.compiler.saved import IMAGE, METADATA
 from pyagent.errors import AutohepError
 
 STATUS: Final = "status.json"
-IMAGE: Final = "image.bin"
-METADATA: Final = "image.json"
 ENDPOINTS: Final = "endpoints.json"
 
 

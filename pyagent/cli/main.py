@@ -29,6 +29,8 @@ COMMANDS = {
     "explain": ("pyagent.cli.explain:explain", "Say what becomes of a packet, and why."),
     "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
     "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
+    "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),
+    "rescue": ("pyagent.cli.rescue:rescue", "Let everything pass for a while, when policy locked you out."),
     "uninstall-node": ("pyagent.cli.daemons:uninstall_node", "Take the firewall off this host."),
     "completion": ("pyagent.cli.completion:completion", "Print a shell's completion script."),
     "version": ("pyagent.cli.version:version", "Print the version."),
