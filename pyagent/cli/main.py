@@ -27,6 +27,7 @@ COMMANDS = {
     "validate": ("pyagent.cli.validate:validate", "Check manifests without a datastore."),
     "test": ("pyagent.cli.test:test", "Test policies: which packets they let through."),
     "explain": ("pyagent.cli.explain:explain", "Say what becomes of a packet, and why."),
+    "lint": ("pyagent.cli.lint:lint", "Look for rules that do not do what they seem to."),
     "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
     "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
     "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),

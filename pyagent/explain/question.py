@@ -15,7 +15,7 @@ from pyagent.reference import FlowState
 
 _NAMES: Final = {name.lower(): name for name in PROTOCOL_NUMBERS}
 _END: Final = re.compile(
-    r"(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^/\[\]]+?))(?::(?P<port>[^:/\[\]]*))?(?:/(?P<protocol>.+))?"
+    r"(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:/\[\]]+))(?::(?P<port>[^:/\[\]]*))?(?:/(?P<protocol>.+))?"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from msgspec.structs import replace
 
@@ -20,8 +21,8 @@ from pyagent.model.facts import HostFacts, InterfaceFacts
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOPBACK = InterfaceFacts("lo", 1, ("127.0.0.1", "::1"))
-#: The interface that carries a node's addresses where nobody says otherwise.
-UPLINK = "eth0"
+#: Interfaces of which nobody says the name are called by this and a number from 0.
+_STEM = "eth"
 #: Stands for an address that no resource knows.
 EXTERNAL = "external"
 #: Addresses for documentation (RFC 5737, RFC 3849): the first that no resource knows is ``external``.
@@ -152,16 +153,28 @@ class Hosts:
         return HostFacts(node, numbered, given.broadcasts)
 
     def _usual(self, node: str) -> Iterator[InterfaceFacts]:
-        """Named endpoints' addresses on the interfaces they name, all others on one uplink."""
-        named: dict[str, list[str]] = {}
-        for endpoint in self.endpoints(node):
-            if endpoint.spec.interface_name not in {"", "*", LOOPBACK.name}:
-                named.setdefault(endpoint.spec.interface_name, []).extend(endpoint.spec.expected_ips)
-        taken = {address for addresses in named.values() for address in addresses}
-        named.setdefault(UPLINK, []).extend(each for each in self.addresses(node) if each not in taken)
+        """An interface for each endpoint that means one: by the name it has, else one that nobody names.
+
+        What addresses are left are on the first that is free.
+        """
+        own = [each for each in self.endpoints(node) if each.spec.interface_name not in {"*", LOOPBACK.name}]
+        carried: dict[str, list[str]] = {}
+        for endpoint in own:
+            if endpoint.spec.interface_name:
+                carried.setdefault(endpoint.spec.interface_name, []).extend(endpoint.spec.expected_ips)
+        free = (name for number in count() if (name := f"{_STEM}{number}") not in carried)
+        taken = {address for addresses in carried.values() for address in addresses}
+        for endpoint in own:
+            addresses = [each for each in endpoint.spec.expected_ips if each not in taken]
+            if not endpoint.spec.interface_name and addresses:
+                carried[next(free)] = addresses
+                taken |= set(addresses)
+        left = [each for each in self.addresses(node) if each not in taken]
+        if left or not carried:
+            carried[next(free)] = left
         yield LOOPBACK
-        for name in sorted(named):
-            yield InterfaceFacts(name, 0, tuple(dict.fromkeys(named[name])))
+        for name in sorted(carried):
+            yield InterfaceFacts(name, 0, tuple(dict.fromkeys(carried[name])))
 
     def stranger(self, version: int) -> str:
         """An address that no resource knows: neither a node nor in any network set."""

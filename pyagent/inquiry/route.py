@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from pyagent.inquiry.hosts import LOOPBACK, UPLINK, Hosts
+from pyagent.inquiry.hosts import LOOPBACK, Hosts
 from pyagent.model.facts import HostFacts
 from pyagent.model.packet import Packet
 from pyagent.reference import DirectionName
@@ -63,7 +63,7 @@ def _interface(hosts: Hosts, node: str, *, far: Address, near: Address) -> str:
     carrying = [
         each for each in outside if any(ipaddress.ip_address(text) == near for text in each.addresses)
     ]
-    return next((each.name for each in (*carrying, *outside)), UPLINK)
+    return next((each.name for each in (*carrying, *outside)), LOOPBACK.name)
 
 
 def _normal(facts: HostFacts) -> set[str]:
