@@ -7,6 +7,7 @@ that is skipped, or a tier in which nothing passed, makes the run fail.
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def tier_of(path: Path) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[passed_by_tier] = Counter()
     config.stash[skipped] = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job ignores it, and so would every process that a test wants to interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
