@@ -8,9 +8,10 @@ import os
 import struct
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,9 +29,22 @@ from pyagent.compiler.image import Image
 from pyagent.dataplane import Dataplane, Interface
 from pyagent.model import Resource
 from pyagent.model.facts import HostFacts
+from pyagent.model.packet import Packet
+from tests.support.frames import PLAIN, Wrapping, frame
+from tests.support.small_world import FACTS
 
-#: Interfaces of the namespace and their indices; the harness makes them, tests name them.
-INTERFACES: Final = {"lo": 1, "eth0": 2, "eth1": 3, "wg0": 4, "cali1": 5, "cali2": 6, "new0": 7}
+#: Interfaces of the namespace and their indices; the harness makes them, tests name them. far0's place among
+#: the direct-mapped ones is eth0's, so that it is one of the others.
+INTERFACES: Final = {
+    "lo": 1,
+    "eth0": 2,
+    "eth1": 3,
+    "wg0": 4,
+    "cali1": 5,
+    "cali2": 6,
+    "new0": 7,
+    "far0": 2 + abi.IFSTATE_MAX,
+}
 PASS, DROP = -1, 2
 FLOWS_MAX: Final = 8192
 BASE: Final = Path("/sys/fs/bpf/autohep_test")
@@ -154,13 +168,13 @@ class Kernel:
 
     # -- policy
 
-    def enforce(self, resources: Iterable[Resource], facts: HostFacts) -> Installed:
-        """Put the policy of ``resources`` in force, with no flow known."""
+    def enforce(self, *resources: Resource, facts: HostFacts = FACTS, keep: bool = False) -> Installed:
+        """Put the policy of ``resources`` in force, with no flow known unless those before are kept."""
         view = node_view(World.from_resources(resources), facts)
         image = compile_image(view, self.dataplane.next_generation)
-        return self.install(Installed(view, image), facts)
+        return self.install(Installed(view, image), facts, keep=keep)
 
-    def install(self, installed: Installed, facts: HostFacts) -> Installed:
+    def install(self, installed: Installed, facts: HostFacts, *, keep: bool = False) -> Installed:
         """Put an image in force that was compiled for the next generation."""
         workloads = {each.name for each in facts.interfaces if each.workload}
         view = installed.view
@@ -176,13 +190,26 @@ class Kernel:
             for name, index in INTERFACES.items()
         ]
         self.dataplane.apply(installed.image, interfaces, view.failsafes)
-        self.forget()
+        if not keep:
+            self.forget()
         self._before.clear()
         return installed
 
     def withdraw(self) -> None:
         """No generation is in force any more, as before the first one."""
         self.dataplane.map("control").set(bytes(4), bytes(abi.CONTROL.size))
+
+    def age(self, name: str, seconds: float) -> int:
+        """Make every entry of ``flows4``, ``flows6`` or ``fragments`` older; returns how many there are."""
+        entries = self.dataplane.map(name)
+        layout, at = (abi.FRAGMENT, 0) if name == "fragments" else (abi.FLOW, 3)
+        count = 0
+        for key, value in list(entries.items()):
+            fields = list(layout.unpack(value))
+            fields[at] = (fields[at] - int(seconds * self.rate)) & 0xFFFFFFFF
+            entries.set(key, layout.pack(*fields))
+            count += 1
+        return count
 
     def forget(self) -> None:
         """No flow and no fragment is known."""
@@ -191,26 +218,47 @@ class Kernel:
 
     # -- packets
 
+    def judge(
+        self, packet: Packet, wrapping: Wrapping = PLAIN, *, interface: str = "eth0",
+        direction: Direction = Direction.INGRESS, received: str = "",
+    ) -> Reason:  # fmt: skip
+        """What becomes of a packet, and why."""
+        return self.run(frame(packet, wrapping), interface, direction, received=received).reason
+
     def run(
-        self, frame: bytes, interface: str = "eth0", direction: Direction = Direction.INGRESS, *,
+        self, data: bytes, interface: str = "eth0", direction: Direction = Direction.INGRESS, *,
         received: str = "", layer3: bool = False,
     ) -> Observed:  # fmt: skip
         """Judge a frame at an interface; ``received``: at egress, the interface where it came in."""
         index = INTERFACES[interface]
         before = self._before.get(index) or self.counters(interface)
         came_in = index if direction is Direction.INGRESS else INTERFACES.get(received, 0)
-        result = testrun.run(self._programs[direction, layer3], frame, ifindex=index, ingress_ifindex=came_in)
+        result = testrun.run(self._programs[direction, layer3], data, ifindex=index, ingress_ifindex=came_in)
         after = self._before[index] = self.counters(interface)
         reason = _counted(before, after, direction)
         dropped = reason >= abi.REASON_DROPPED
         assert result.verdict == (DROP if dropped else PASS), f"{result.verdict} for {reason.name}"
         return Observed(reason)
 
+    def repeat(self, data: bytes, runs: int) -> int:
+        """Judge a frame at eth0's ingress many times; the mean nanoseconds of a run."""
+        index = INTERFACES["eth0"]
+        fd = self._programs[Direction.INGRESS, False]
+        self._before.pop(index, None)
+        return testrun.run(fd, data, ifindex=index, ingress_ifindex=index, repeat=runs).nanoseconds
+
     def counters(self, interface: str) -> bytes:
-        """The raw counters of an interface, CPU by CPU."""
-        value = self.dataplane.map("counters").get(struct.pack("=I", INTERFACES[interface]))
+        """The raw counters of an interface, CPU by CPU; far ones share those of number 0."""
+        index = INTERFACES[interface]
+        cell = index if index < abi.IFSTATE_MAX else 0
+        value = self.dataplane.map("counters").get(struct.pack("=I", cell))
         assert value is not None
         return value
+
+    @cached_property
+    def rate(self) -> int:
+        """Jiffies in a second."""
+        return self._clock.rate()
 
     def jiffies(self) -> int:
         """The clock that flows are dated by."""
