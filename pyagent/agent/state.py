@@ -62,7 +62,8 @@ class StateDirectory:
     def write_image(self, image: Image) -> None:
         """Keep what was put in force, for inspection and for a start without datastore."""
         self._replace(IMAGE, bytes(image.data))
-        self._replace(METADATA, json.dumps({"slots": image.slots, **image.metadata}).encode())
+        metadata = {"slots": image.slots, **image.metadata, **image.outline()}
+        self._replace(METADATA, json.dumps(metadata).encode())
 
     def endpoint_numbers(self, names: Sequence[str]) -> dict[str, int]:
         """Give each endpoint a number that it keeps, also over restarts: flows remember who approved them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from pyagent.compiler.canvas import Cells, blocks, present
 from pyagent.compiler.image import Image, Layout, seal
 from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
+from pyagent.compiler.outline import outline
 from pyagent.compiler.plan import Plan, policies
 from pyagent.compiler.table import Fields, Table, compile_table, side_bits
 from pyagent.compiler.trie4 import build_trie4
@@ -104,7 +106,8 @@ class _Compilation:
         )
         data = self._layout.finish()
         seal(data)
-        return Image(data, self._generation, self._metadata(), tuple(endpoint.name for endpoint in endpoints))
+        names = tuple(endpoint.name for endpoint in endpoints)
+        return Image(data, self._generation, self._metadata(), names, self._outline())
 
     def _add_classes(self) -> dict[str, int]:
         """Lay out what all tables share; the header fields about it."""
@@ -190,6 +193,11 @@ class _Compilation:
         for part, numbers in zip(blocks(cells), blocks(table.cells), strict=True):
             np.take(mapping, numbers, out=part, mode="clip")
         return cells
+
+    def _outline(self) -> Callable[[], dict[str, Any]]:
+        """Made only when somebody asks; until then it costs nothing but that its parts stay."""
+        view, families, number = self._view, self._fields.families, self._plan.set_number
+        return lambda: outline(view, families, number)
 
     def _metadata(self) -> dict[str, Any]:
         four, six = self._fields.families

@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -28,13 +28,15 @@ class Image:
     ``verdicts`` (a list; its index is the verdict id) of {action, rule, logs, staged: {policy: action}},
     where ``rule`` and ``logs`` are rule keys; ``rules``: rule key in decimal -> where the rule stands;
     ``sets``: name and size of each address set; ``tables``: statistics of each table; ``classes``: how many
-    of each field.
+    of each field. ``outline`` makes what :mod:`pyagent.compiler.outline` adds to it; asked for only after the
+    image is in force.
     """
 
     data: bytearray
     generation: int
     metadata: Mapping[str, Any]
     slots: tuple[str, ...]
+    outline: Callable[[], dict[str, Any]] = dict
 
     @property
     def hash(self) -> int:

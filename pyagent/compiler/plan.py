@@ -63,7 +63,7 @@ class Plan:
         self._places: dict[int, list[Place]] = {}
         # The view outlives the plan, or an identity could be reused.
         self.view = view
-        self.host, self.nodes = self._set(view.host), self._set(view.nodes)
+        self.host, self.nodes = self.set_number(view.host), self.set_number(view.nodes)
         for endpoint in view.endpoints:
             for table in endpoint.tables.values():
                 for policy in policies(table):
@@ -81,7 +81,8 @@ class Plan:
             ]
         return known
 
-    def _set(self, addresses: AddressSet) -> int:
+    def set_number(self, addresses: AddressSet) -> int:
+        """The set's place in ``sets``; sets of equal content share one."""
         known = self._known_sets.get(id(addresses))
         if known is None:
             known = self._known_sets[id(addresses)] = self._set_numbers((addresses.v4, addresses.v6))
@@ -92,7 +93,7 @@ class Plan:
     def _side(self, side: Side) -> int:
         known = self._known_sides.get(id(side))
         if known is None:
-            key = tuple(map(self._set, side.all_of)), tuple(map(self._set, side.none_of))
+            key = tuple(map(self.set_number, side.all_of)), tuple(map(self.set_number, side.none_of))
             known = self._known_sides[id(side)] = self.sides(key)
         return known
 
