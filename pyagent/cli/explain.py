@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pyagent import manifest
+from pyagent.cli.engines import engine_option, parse_engines
 from pyagent.cli.settings import Settings, pass_settings, where_options
 from pyagent.cli.sources import read_sources
 from pyagent.cli.targets import filename_option, recursive_option
@@ -32,6 +33,7 @@ from pyagent.reference import FlowState
     show_default=True,
     help="What is known of the packet's flow.",
 )
+@engine_option
 @filename_option
 @recursive_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to report.")
@@ -47,6 +49,7 @@ def explain(
     direction: str | None,
     ipv6: bool,
     flow: str,
+    engine: str,
     filenames: tuple[str, ...],
     recursive: bool,
     output: str,
@@ -71,7 +74,7 @@ def explain(
         flow=FlowState(flow.capitalize()),
     )
     sources, resources = read_sources(settings, filenames, recursive=recursive)
-    found = explain_packet(Hosts(resources), question)
+    found = explain_packet(Hosts(resources), question, parse_engines(engine))
     if output == "json":
         click.echo(manifest.dump_json(to_json(found, sources)).rstrip("\n"))
     else:

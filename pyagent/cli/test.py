@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from pyagent import manifest
+from pyagent.cli.engines import engine_option, parse_engines
 from pyagent.cli.settings import where_options
 from pyagent.errors import AutohepError, UsageError
-from pyagent.inquiry import ENGINES
 from pyagent.policytest import Report, Suite, junit, lines, load_suites, run, to_json
 
 #: How often --watch looks whether a file has changed; in seconds.
@@ -20,13 +20,7 @@ WATCH_S = 0.5
 
 @click.command(short_help="Test policies: which packets they let through.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
-@click.option(
-    "--engine",
-    default=",".join(ENGINES),
-    show_default=True,
-    metavar="NAMES",
-    help="Which engines to ask, separated by commas.",
-)
+@engine_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to report.")
 @click.option("--junit", "junit_file", metavar="FILE", help="Write the results as JUnit XML, too.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the cases that pass, too.")
@@ -40,7 +34,7 @@ def test(
     Every case is put to each engine; exits with 1 if one gives another answer than expected, or if the
     engines disagree. Nothing is sent, and neither root nor a cluster is needed.
     """
-    names = _engines(engine)
+    names = parse_engines(engine)
     while True:
         read: list[str] = list(files)
         try:
@@ -56,16 +50,6 @@ def test(
         if not watch:
             raise click.exceptions.Exit(0 if passed else 1)
         _wait_for_change(read)
-
-
-def _engines(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in ENGINES]
-    if unknown or not names:
-        raise UsageError(
-            f"engine '{unknown[0] if unknown else text}' is not known (known: {', '.join(ENGINES)})"
-        )
-    return names
 
 
 def _load(files: Sequence[str], read: list[str]) -> list[Suite]:

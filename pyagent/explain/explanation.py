@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pyagent.explain.aside import Aside, policies_aside
 from pyagent.explain.question import Question
-from pyagent.inquiry import ENGINES, Answer, Crossing, Engines, Hosts, disagreement
+from pyagent.inquiry import UNPRIVILEGED, Answer, Crossing, Engines, Hosts, disagreement, kernel_if_asked
 from pyagent.model import GlobalNetworkPolicy, Resource, StagedGlobalNetworkPolicy
 from pyagent.model.packet import Packet
 from pyagent.reference import Decision, FlowState
@@ -59,24 +59,28 @@ class Explanation:
         return not any(hook.disagreement for hook in self.hooks)
 
 
-def explain(hosts: Hosts, question: Question) -> Explanation:
-    """Follow a packet until something drops it. Raises UsageError for a packet that cannot be asked about."""
+def explain(hosts: Hosts, question: Question, engines: Sequence[str] = UNPRIVILEGED) -> Explanation:
+    """Follow a packet until something drops it, by the reference; ``engines`` are asked about every hook.
+
+    Raises UsageError for a packet that cannot be asked about, and what the kernel engine raises.
+    """
     if question.node:
         hosts.check(question.node)
     packet = question.packet(hosts)
     crossings = question.crossings(hosts, packet)
     hooks: list[HookExplanation] = []
-    for crossing in crossings:
-        hooks.append(_hook(hosts, crossing, question.flow))
-        if not hooks[-1].decision.allowed:
-            break
+    with kernel_if_asked(engines) as kernel:
+        for crossing in crossings:
+            ready = Engines(hosts, crossing.node, crossing.interface, kernel=kernel)
+            answers = ready.ask(engines, crossing, question.flow)
+            hooks.append(_hook(hosts, crossing, question.flow, answers))
+            if not hooks[-1].decision.allowed:
+                break
     return Explanation(packet, question.flow, tuple(hooks), crossings[len(hooks) :])
 
 
-def _hook(hosts: Hosts, crossing: Crossing, flow: FlowState) -> HookExplanation:
-    engines = Engines(hosts, crossing.node, crossing.interface)
-    answers = engines.ask(ENGINES, crossing, flow)
-    decision = engines.decide(crossing, flow)
+def _hook(hosts: Hosts, crossing: Crossing, flow: FlowState, answers: tuple[Answer, ...]) -> HookExplanation:
+    decision = Engines(hosts, crossing.node, crossing.interface).decide(crossing, flow)
     changes = tuple(_changes(hosts, crossing, flow, decision))
     aside = tuple(policies_aside(hosts, crossing, decision))
     return HookExplanation(crossing, decision, answers, disagreement(answers, crossing), aside, changes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyagent.errors import UsageError
-from pyagent.inquiry import Crossing, Hosts, PacketError, PacketSpec, build, inbound, outbound
+from pyagent.inquiry import Crossing, Hosts, PacketError, PacketSpec, build, check_flow, inbound, outbound
 from pyagent.inquiry.hosts import is_address
 from pyagent.inquiry.route import ends, is_own
 from pyagent.model.packet import ICMP_PROTOCOLS, PROTOCOL_NUMBERS, Packet
@@ -59,9 +59,12 @@ class Question:
             tcp_flags=None if self.flow is FlowState.NEW or protocol != "TCP" else "ACK",
         )
         try:
-            return build(spec, hosts)
+            packet = build(spec, hosts)
         except PacketError as error:
             raise UsageError(f"no such packet: {error}") from error
+        if why := check_flow(packet, self.flow):
+            raise UsageError(f"--flow {self.flow.lower()}: {why}")
+        return packet
 
     def _protocol(self) -> tuple[int | str, int | None, int | None]:
         """Name or number, ICMP type, ICMP code; TCP where there is only a port, else ICMP."""

@@ -1,23 +1,25 @@
-"""The engines, asked the same question: the reference evaluator and the compiled image."""
+"""The engines, asked the same question: the reference evaluator, the compiled image, and the kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from pyagent.abi import Direction, Reason
 from pyagent.calc import NodeView, node_view
 from pyagent.compiler import Image, compile_image
 from pyagent.compiler.pipeline import Judged, Pipeline
+from pyagent.inquiry.answer import BY_TABLE, IMAGE, KERNEL, REFERENCE, Answer
 from pyagent.inquiry.hosts import Hosts
 from pyagent.inquiry.route import Crossing
+from pyagent.model.facts import HostFacts
 from pyagent.model.packet import Stage
 from pyagent.reference import Decision, Evaluator, FlowState
 
-REFERENCE, IMAGE = "reference", "image"
-#: The engines there are, by name.
-ENGINES: Final = (REFERENCE, IMAGE)
+if TYPE_CHECKING:
+    from pyagent.inquiry.kernel import KernelEngine
+
 _KNOWN: Final = {
     FlowState.NEW: Reason.NONE,
     FlowState.ESTABLISHED: Reason.FLOW,
@@ -25,48 +27,32 @@ _KNOWN: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an engine says: verdict, reason, the deciding rule or end (empty: no table decided).
+@contextmanager
+def kernel_if_asked(names: Sequence[str]) -> Iterator[KernelEngine | None]:
+    """The kernel engine while it is needed; None if it is not among ``names``.
 
-    ``logged``: places of the Log rules met; ``staged``: what staged policies would have said, by name.
+    Raises UsageError without root, BuildError and KernelError if the program cannot be loaded.
     """
+    if KERNEL not in names:
+        yield None
+        return
+    from pyagent.inquiry.kernel import open_kernel  # noqa: PLC0415 (who asks no kernel needs no part of it)
 
-    engine: str
-    allowed: bool
-    reason: Reason
-    rule: str = ""
-    logged: tuple[str, ...] = ()
-    staged: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """``Allow`` or ``Deny``."""
-        return "Allow" if self.allowed else "Deny"
-
-    def __str__(self) -> str:
-        by = f" by {self.rule}" if self.rule else ""
-        return f"{self.verdict}{by} [{self.reason.name}]"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain builtins."""
-        return {
-            "engine": self.engine,
-            "verdict": self.verdict,
-            "reason": self.reason.name,
-            "rule": self.rule,
-            "logged": list(self.logged),
-            "staged": dict(self.staged),
-        }
+    with open_kernel() as kernel:
+        yield kernel
 
 
 class Engines:
-    """The engines, ready for the packets of one node; the image is compiled when it is first asked."""
+    """The engines, ready for the packets of one node; the image is compiled when it is first asked.
 
-    def __init__(self, hosts: Hosts, node: str, *interfaces: str) -> None:
+    ``kernel``: the open kernel engine, if the kernel is to be asked.
+    """
+
+    def __init__(self, hosts: Hosts, node: str, *interfaces: str, kernel: KernelEngine | None = None) -> None:
         self._hosts = hosts
         self.facts = hosts.facts(node, *interfaces)
         self._reference = Evaluator(hosts.resources, self.facts)
+        self._kernel = kernel
         self._image: _Compiled | None = None
 
     def decide(self, crossing: Crossing, flow: FlowState = FlowState.NEW) -> Decision:
@@ -81,27 +67,29 @@ class Engines:
 
     def ask(self, names: Sequence[str], crossing: Crossing, flow: FlowState) -> tuple[Answer, ...]:
         """What each of the engines named says."""
-        return tuple(
-            reference_answer(self.decide(crossing, flow), crossing)
-            if name == REFERENCE
-            else self._compiled().ask(crossing, flow)
-            for name in names
-        )
+        return tuple(self._ask(name, crossing, flow) for name in names)
+
+    def _ask(self, name: str, crossing: Crossing, flow: FlowState) -> Answer:
+        if name == REFERENCE:
+            return reference_answer(self.decide(crossing, flow), crossing)
+        if name == IMAGE:
+            return self._compiled().ask(crossing, flow)
+        assert self._kernel is not None, "who asks the kernel has opened it"
+        return self._kernel.ask(self._compiled().view, self.facts, crossing, flow)
 
     def _compiled(self) -> _Compiled:
         if self._image is None:
-            self._image = _Compiled(self._hosts, self.facts.node, self)
+            self._image = _Compiled(self._hosts, self.facts)
         return self._image
 
 
 class _Compiled:
     """The image of a node, and the walker that reads it as the kernel does."""
 
-    def __init__(self, hosts: Hosts, node: str, engines: Engines) -> None:
-        self._view: NodeView = node_view(hosts.world, engines.facts)
-        self._image: Image = compile_image(self._view, 1)
-        self._pipeline = Pipeline(self._image, self._view, engines.facts)
-        self._node = node
+    def __init__(self, hosts: Hosts, facts: HostFacts) -> None:
+        self.view: NodeView = node_view(hosts.world, facts)
+        self._image: Image = compile_image(self.view, 1)
+        self._pipeline = Pipeline(self._image, self.view, facts)
 
     def ask(self, crossing: Crossing, flow: FlowState) -> Answer:
         judged = self._pipeline.judge(
@@ -123,21 +111,8 @@ class _Compiled:
         )
 
     def _place(self, judged: Judged) -> str:
-        by_table = judged.reason in _BY_TABLE and judged.rule
+        by_table = judged.reason in BY_TABLE and judged.rule
         return str(self._image.metadata["rules"][str(judged.rule)]) if by_table else ""
-
-
-#: Reasons that a policy table gave.
-_BY_TABLE: Final = {
-    Reason.POLICY_ALLOW,
-    Reason.POLICY_DENY,
-    Reason.UNTRACKED_ALLOW,
-    Reason.UNTRACKED_DENY,
-    Reason.PREDNAT_ALLOW,
-    Reason.PREDNAT_DENY,
-    Reason.FORWARD_ALLOW,
-    Reason.FORWARD_DENY,
-}
 
 
 def reference_answer(decision: Decision, crossing: Crossing) -> Answer:
@@ -165,26 +140,3 @@ def decider(decision: Decision, direction: str) -> str:
 
 #: Stages whose table has an end that decides.
 _ENDING: Final = {Stage.FORWARD, Stage.LOCAL}
-
-
-def disagreement(answers: Sequence[Answer], crossing: Crossing) -> str:
-    """How the engines differ; empty: they agree.
-
-    Of a later fragment only verdict and reason count: any of equally favourable rules may stand for it.
-    """
-    if len({_compared(answer, crossing.packet.fragment) for answer in answers}) <= 1:
-        return ""
-    told = [f"{answer.engine}: {answer}{_beside(answer)}" for answer in answers]
-    return f"engines disagree on {crossing}: {'; '.join(told)}"
-
-
-def _compared(answer: Answer, fragment: bool) -> tuple[object, ...]:
-    if fragment:
-        return answer.allowed, answer.reason
-    return answer.allowed, answer.reason, answer.rule, tuple(sorted(answer.logged)), answer.staged
-
-
-def _beside(answer: Answer) -> str:
-    logs = f", logs {', '.join(answer.logged)}" if answer.logged else ""
-    staged = ", ".join(f"{name} says {said}" for name, said in answer.staged)
-    return logs + (f", staged {staged}" if staged else "")

@@ -6,9 +6,11 @@ import ipaddress
 from typing import Final
 
 from pyagent.errors import AutohepError
+from pyagent.inquiry.frames import has_flow, is_error
 from pyagent.inquiry.hosts import Hosts, is_address
 from pyagent.model.packet import ICMP_PROTOCOLS, PORT_PROTOCOLS, PROTOCOL_NUMBERS, Packet
 from pyagent.model.resource import Struct
+from pyagent.reference import FlowState
 
 #: The source port of a packet that names none.
 CLIENT_PORT: Final = 40000
@@ -17,6 +19,8 @@ ECHO_REQUEST: Final = {1: 8, 58: 128}
 FLAGS: Final = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ECE": 64, "CWR": 128}
 _TCP: Final = 6
 _ICMP_VERSION: Final = {1: 4, 58: 6}
+#: Routing, fragment and destination options; 0 (hop by hop) is no protocol anyway.
+_EXTENSION_HEADERS: Final = frozenset({43, 44, 60})
 
 
 class PacketError(AutohepError):
@@ -46,6 +50,8 @@ def build(spec: PacketSpec, hosts: Hosts) -> Packet:
     """The packet that ``spec`` means. Raises PacketError if none can be like that."""
     protocol = _protocol(spec)
     version = _version(spec, protocol, hosts)
+    if version == 6 and protocol in _EXTENSION_HEADERS:
+        raise PacketError("protocol", f"{protocol} is an IPv6 extension header, no protocol of a packet")
     _refuse_misplaced(spec, protocol)
     kind, code = _icmp(spec, protocol)
     return Packet(
@@ -60,6 +66,16 @@ def build(spec: PacketSpec, hosts: Hosts) -> Packet:
         tcp_flags=_flags(spec.tcp_flags),
         fragment=spec.fragment,
     )
+
+
+def check_flow(packet: Packet, flow: FlowState) -> str:
+    """Why nothing like that can be known of the packet's flow; empty: it can."""
+    if flow is FlowState.RELATED and not is_error(packet):
+        return "only an ICMP error is related to another flow"
+    if flow is FlowState.ESTABLISHED and not has_flow(packet):
+        what = "a later fragment" if packet.fragment else "this ICMP message"
+        return f"{what} belongs to no flow of its own"
+    return ""
 
 
 def _protocol(spec: PacketSpec) -> int:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from pyagent.inquiry import Answer, Crossing, Engines, disagreement
+from pyagent.inquiry import Answer, Crossing, Engines, disagreement, kernel_if_asked
 from pyagent.policytest.by import decided_by, told
 from pyagent.policytest.coverage import Coverage, Hits, coverage
 from pyagent.policytest.suite import Case, Suite, interfaces_of
 from pyagent.reference import Decision
+
+if TYPE_CHECKING:
+    from pyagent.inquiry.kernel import KernelEngine
 
 
 class Outcome(StrEnum):
@@ -61,29 +65,33 @@ class Report:
 
 
 def run(suites: Sequence[Suite], engines: Sequence[str]) -> Report:
-    """Put every case of ``suites`` to the engines named."""
+    """Put every case of ``suites`` to the engines named.
+
+    Raises what the kernel engine raises, if it is one of them.
+    """
     results: list[CaseResult] = []
     hits = Hits()
-    for suite in suites:
-        bench = _Bench(suite)
-        for case in suite.cases:
-            result = _run_case(case, engines, bench)
-            results.append(result)
-            for _, decision in result.decisions:
-                hits.note(decision)
+    with kernel_if_asked(engines) as kernel:
+        for suite in suites:
+            bench = _Bench(suite, kernel)
+            results += [_run_case(case, engines, bench) for case in suite.cases]
+    for result in results:
+        for _, decision in result.decisions:
+            hits.note(decision)
     return Report(tuple(engines), tuple(results), coverage(suites, hits))
 
 
 class _Bench:
     """The engines of a suite's nodes, each made ready when it is first needed."""
 
-    def __init__(self, suite: Suite) -> None:
-        self._suite = suite
+    def __init__(self, suite: Suite, kernel: KernelEngine | None) -> None:
+        self._suite, self._kernel = suite, kernel
         self._ready: dict[str, Engines] = {}
 
     def engines(self, node: str) -> Engines:
         if node not in self._ready:
-            self._ready[node] = Engines(self._suite.hosts, node, *interfaces_of(self._suite, node))
+            named = interfaces_of(self._suite, node)
+            self._ready[node] = Engines(self._suite.hosts, node, *named, kernel=self._kernel)
         return self._ready[node]
 
 

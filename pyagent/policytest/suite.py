@@ -17,6 +17,7 @@ from pyagent.inquiry import (
     Sources,
     automatic,
     build,
+    check_flow,
     from_documents,
     inbound,
     outbound,
@@ -183,6 +184,9 @@ class _Reader:
         before = len(self._problems)
         self._check_words(fields, at)
         packet = self._packet(hosts, fields, at)
+        if packet is not None and fields.flow in tuple(FlowState):
+            why = check_flow(packet, FlowState(fields.flow))
+            self._need(not why, f"{at}.flow", why, fields.flow)
         node = fields.node or (self._owner(hosts, fields.direction, packet, at) if packet else "")
         if node:
             self._need(node in hosts.names, f"{at}.node", "there is no such node among the resources", node)

@@ -179,6 +179,12 @@ def test_the_state_of_the_flow_counts():
     assert ask("external", "n1:80/tcp", flow=FlowState.ESTABLISHED).allowed
 
 
+def test_a_flow_that_the_packet_cannot_have_is_refused():
+    with pytest.raises(UsageError, match="--flow related: only an ICMP error is related"):
+        ask("external", "n1:80/tcp", flow=FlowState.RELATED)
+    assert ask("external", "n1/icmp:3:4", flow=FlowState.RELATED).allowed
+
+
 # -- the answer
 
 

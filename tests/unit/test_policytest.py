@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyagent.abi import Reason
-from pyagent.inquiry import ENGINES, Answer, Crossing, disagreement
+from pyagent.inquiry import UNPRIVILEGED, Answer, Crossing, disagreement
 from pyagent.inquiry import engines as inquiry_engines
 from pyagent.policytest import Outcome, load_suites, run
 from tests.lab.lab import PROJECT
@@ -50,14 +50,14 @@ def outcomes(tmp_path):
     def run_text(text: str):
         path = tmp_path / "tests.yaml"
         path.write_text(text)
-        return run(load_suites(str(path)), ENGINES)
+        return run(load_suites(str(path)), UNPRIVILEGED)
 
     return run_text
 
 
 @pytest.fixture(scope="module")
 def seed():
-    return run(load_suites(str(SEED)), ENGINES)
+    return run(load_suites(str(SEED)), UNPRIVILEGED)
 
 
 # -- the example
@@ -66,7 +66,7 @@ def seed():
 def test_every_case_of_the_walkthroughs_policies_passes_on_both_engines(seed):
     assert [result.message for result in seed.results if result.outcome is not Outcome.PASSED] == []
     assert len(seed.results) >= 40
-    assert all([answer.engine for answer in result.answers] == list(ENGINES) for result in seed.results)
+    assert all([answer.engine for answer in result.answers] == list(UNPRIVILEGED) for result in seed.results)
 
 
 def test_the_walkthroughs_cases_meet_every_rule(seed):

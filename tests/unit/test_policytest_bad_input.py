@@ -68,6 +68,7 @@ def test_the_file_that_these_tests_spoil_is_good(tmp_path):
         ("expect: Allow", "expect: Allow\n  by: web/egress[0]", "an ingress packet meets no egress rule"),
         ("expect: Allow", "expect: Allow\n  flow: Old", "cases[0].flow = 'Old' (must be one of New, "),
         ("expect: Allow", "expect: Allow\n  toInterface: eth1", "only what is forwarded leaves by another"),
+        ("expect: Allow", "expect: Allow\n  flow: Related", "only an ICMP error is related to another flow"),
         ("ingress", "forward", "10.0.0.1 is an address of n1 itself: that is ingress"),
         (
             "destinationPort: 80",
@@ -111,6 +112,15 @@ def test_a_case_that_cannot_be_meant_is_refused_with_its_line(refusal, old, new,
     ("packet", "message"),
     [
         (
+            "{protocol: ICMP, source: 10.0.0.2, destination: n1, icmpType: 5}, flow: Established",
+            "belongs to no",
+        ),
+        (
+            "{protocol: TCP, source: 10.0.0.2, destination: n1, fragment: true}, flow: Established",
+            "a later fra",
+        ),
+        ("{protocol: 43, source: 'fd00::2', destination: 'fd00::1'}", "43 is an IPv6 extension header"),
+        (
             "{protocol: ICMP, source: 10.0.0.2, destination: n1, icmpCode: 1}",
             "means something only with icmpT",
         ),
@@ -119,7 +129,7 @@ def test_a_case_that_cannot_be_meant_is_refused_with_its_line(refusal, old, new,
         ("{protocol: ICMP, source: 'fd00::2', destination: n1}", "protocol says IPv4"),
     ],
 )
-def test_an_icmp_message_that_cannot_exist_is_refused(refusal, packet, message):
+def test_a_packet_that_cannot_exist_is_refused(refusal, packet, message):
     case = f"- {{name: a, node: n1, direction: ingress, expect: Deny, packet: {packet}}}\n"
     assert message in refusal(WORLD + case)
 
