@@ -159,10 +159,10 @@ def test_no_packet_is_judged_by_a_mixture_of_two_generations(kernel: Kernel) -> 
     def swap() -> None:
         nonlocal swaps
         while not done.is_set():
-            kernel.enforce(worlds[swaps % 2], FACTS)
+            kernel.enforce(*worlds[swaps % 2], facts=FACTS)
             swaps += 1
 
-    kernel.enforce(worlds[0], FACTS)
+    kernel.enforce(*worlds[0], facts=FACTS)
     program = syscall.obj_get(kernel.pins.program("tc_ingress"))
     thread = threading.Thread(target=swap)
     thread.start()
