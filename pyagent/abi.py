@@ -1,4 +1,4 @@
-"""Python's mirror of bpf/abi.h: numbers, names and struct formats. tests/unit/test_abi.py compares both through BTF.
+"""Python's mirror of bpf/abi.h: numbers, names and struct formats; a test compares both through BTF.
 
 Formats are for :mod:`struct`, native little-endian byte order of the hosts supported (x86-64, arm64).
 """
@@ -170,7 +170,7 @@ L4_ENTRIES: Final = 328192
 
 EVENTS_PER_SECOND: Final = 500
 
-#: Struct name in abi.h -> format and field names in order (arrays of u8/u16/u32 are single fields of several items).
+#: Struct name in abi.h -> format and field names in order (an array is one field of several items).
 CONTROL: Final = struct.Struct("=IIQQ")
 IFSTATE: Final = struct.Struct("=IHHBBHHxx")
 COUNTERS: Final = struct.Struct(f"={2 * REASON_MAX}Q")
@@ -197,6 +197,6 @@ IMAGE_HEADER_FIELDS: Final = (
 )  # fmt: skip
 #: Field names of image_table, in order.
 IMAGE_TABLE_FIELDS: Final = (
-    "by_source_at", "by_destination_at", "combine_addresses_at", "by_l4_at", "by_source_port_at", "combine_l4_at",
-    "cells_at", "columns", "rows", "combine_addresses", "combine_l4",
+    "by_source_at", "by_destination_at", "combine_addresses_at", "by_l4_at", "by_source_port_at",
+    "combine_l4_at", "cells_at", "columns", "rows", "combine_addresses", "combine_l4",
 )  # fmt: skip
