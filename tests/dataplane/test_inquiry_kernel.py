@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,11 +55,15 @@ def namespace() -> str:
 
 
 def test_the_kernel_agrees_on_every_case_of_the_walkthrough_and_leaves_nothing_behind():
-    before = namespace(), sorted(Path("/sys/fs/bpf").iterdir())
+    before, own = namespace(), Path(f"/sys/fs/bpf/autohep-test/run{os.getpid()}")
     report = run(load_suites(str(SEED)), ENGINES)
     assert [result.message for result in report.results if result.outcome is not Outcome.PASSED] == []
     assert all([answer.engine for answer in result.answers] == list(ENGINES) for result in report.results)
-    assert (namespace(), sorted(Path("/sys/fs/bpf").iterdir())) == before
+    assert namespace() == before
+    assert not own.exists()
+    with kernel_if_asked(ENGINES):
+        assert own.exists()
+        assert namespace() != before
 
 
 def test_the_kernel_tells_rules_logs_staged_policies_and_fragments(tmp_path):
