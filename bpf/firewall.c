@@ -53,13 +53,15 @@ static __always_inline struct outcome judge_by(const struct scene *scene,
 	return outcome;
 }
 
-/* doNotTrack: no state in either direction, so failsafe replies are spared too. */
+/* doNotTrack: no state in either direction, so failsafe replies are spared too.
+ * The caller counts the hit: XDP leaves that to tc unless it drops.
+ */
 static __always_inline __u32 untracked(struct scratch *scratch,
 				       const struct scene *scene,
 				       const void *image, __u32 slot,
 				       const struct packet *packet,
 				       const struct classes *classes,
-				       struct outcome *outcome)
+				       struct outcome *outcome, bool *looked_up)
 {
 	__u64 table = table_of(image, slot,
 			       scene->direction == DIR_INGRESS
@@ -72,7 +74,8 @@ static __always_inline __u32 untracked(struct scratch *scratch,
 	    launder(scratch, failsafe_answers(scratch, packet, scene->direction,
 					      scene->ipv6)))
 		return REASON_NONE;
-	*outcome = judge_by(scene, image, table, classes);
+	*looked_up = true;
+	*outcome = look_up(image, table, classes);
 	if (outcome->action == ACTION_ALLOW)
 		return REASON_UNTRACKED_ALLOW;
 	return outcome->action == ACTION_DENY ? REASON_UNTRACKED_DENY
@@ -187,13 +190,22 @@ static __always_inline __u32 policy(struct scratch *scratch,
 	return local(scene, image, slot, classes, outcome);
 }
 
+/* Does the packet end or begin at this host, by its address? */
+static __always_inline bool is_at_host(const struct scene *scene,
+				       const struct classes *classes)
+{
+	if (scene->direction == DIR_INGRESS)
+		return classes->destination_flags & ADDRESS_HOST;
+	return classes->source_flags & ADDRESS_HOST && !scene->ingress_ifindex;
+}
+
 /* What the kernel's own state says of a packet that has no flow: a live socket,
  * a cookie, an error about a flow, a later fragment of a judged datagram.
  */
 static __always_inline __u32 by_state(struct __sk_buff *skb, void *data,
 				      void *end, const struct scene *scene,
 				      const struct packet *packet,
-				      union flow_key *key,
+				      union flow_key *key, bool at_host,
 				      enum socket_answer *answer)
 {
 	if (packet->fragment == FRAGMENT_LATER) {
@@ -206,7 +218,8 @@ static __always_inline __u32 by_state(struct __sk_buff *skb, void *data,
 					      : REASON_FRAGMENT_DENY;
 	}
 	if (packet->protocol == PROTO_TCP) {
-		if (is_opening(packet))
+		/* A listener on any address also answers for a pod's. */
+		if (is_opening(packet) || !at_host)
 			return REASON_NONE;
 		*answer = socket_ask(skb, data, end, packet, scene->direction,
 				     scene->ipv6);
@@ -255,7 +268,7 @@ static __always_inline __u32 judge(struct __sk_buff *skb, void *data, void *end,
 	const void *image = image_of(side);
 	enum socket_answer answer = SOCKET_UNKNOWN;
 	__u32 reason, now = now_jiffies();
-	bool has_key, track = false;
+	bool has_key, looked_up = false, track = false;
 	struct classes classes;
 	union flow_key key;
 	struct flow *flow;
@@ -267,7 +280,9 @@ static __always_inline __u32 judge(struct __sk_buff *skb, void *data, void *end,
 		classify(image, packet, scene->ipv6, &classes);
 		if (!by_tunnel(scene, image, packet, &classes)) {
 			reason = untracked(scratch, scene, image, slot, packet,
-					   &classes, outcome);
+					   &classes, outcome, &looked_up);
+			if (looked_up)
+				count_hit(side, outcome->id, scene->length);
 			reason = launder(scratch, reason);
 			if (reason)
 				return reason;
@@ -289,7 +304,8 @@ static __always_inline __u32 judge(struct __sk_buff *skb, void *data, void *end,
 		reason = REASON_TUNNEL;
 		track = true;
 	} else {
-		reason = by_state(skb, data, end, scene, packet, &key, &answer);
+		reason = by_state(skb, data, end, scene, packet, &key,
+				  is_at_host(scene, &classes), &answer);
 		track = answer == SOCKET_LIVE;
 	}
 	reason = launder(scratch, reason);
@@ -466,6 +482,8 @@ int tc_egress_l3(struct __sk_buff *skb)
 {
 	return firewall(skb, DIR_EGRESS, false);
 }
+
+#include "xdp.h"
 
 #ifdef AUTOHEP_CLANG
 char _license[] SEC("license") = "GPL";

@@ -83,6 +83,7 @@ class Enforcer:
                 self._compile(view, facts, excluded)
             else:
                 self._dataplane.set_interfaces(self._interfaces(view, facts, excluded))
+                self._in_force = view
         except AutohepError as error:
             problem = str(error)
             log.error("policy not enforced generation=%d reason=%r", self._dataplane.generation, problem)

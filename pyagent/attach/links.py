@@ -26,6 +26,7 @@ LAYER3_TYPES: Final = frozenset({
     65534,  # none: tun, WireGuard
 })  # fmt: skip
 
+_LOOPBACK_TYPE: Final = 772  # ARPHRD_LOOPBACK
 _IFF_UP: Final = 1
 
 
@@ -46,6 +47,12 @@ class Link:
     broadcasts: tuple[str, ...] = ()
     master: int = 0
     bridge_port: bool = False
+    loopback: bool = False
+
+    @property
+    def physical(self) -> bool:
+        """Tell whether a driver of real (or virtual) hardware moves its frames."""
+        return not (self.kind or self.loopback or self.layer3)
 
 
 def list_links() -> tuple[Link, ...]:
@@ -93,6 +100,7 @@ def _link(message: Any, addresses: dict[int, list[str]], broadcasts: dict[int, l
         broadcasts=tuple(dict.fromkeys(broadcasts[index])),
         master=message.get_attr("IFLA_MASTER") or 0,
         bridge_port=slave_of == "bridge",
+        loopback=message["ifi_type"] == _LOOPBACK_TYPE,
     )
 
 

@@ -15,6 +15,13 @@ class Mode(StrEnum):
     CLSACT = "clsact"
 
 
+class XdpMode(StrEnum):
+    """Who runs an XDP program: the interface's driver, or the kernel for any interface."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
 class Change(StrEnum):
     """What had to be done."""
 
@@ -44,3 +51,18 @@ class Report:
     def attached(self) -> bool:
         """Tell whether our program runs there."""
         return self.mode is not None
+
+
+@dataclass(frozen=True, slots=True)
+class XdpReport:
+    """XDP on one interface after reconciling. ``mode`` None: not attached, so tc alone does the work.
+
+    ``held_by``: the program of another owner that is there and stays. ``error``: why else it is not attached.
+    """
+
+    interface: str
+    ifindex: int
+    mode: XdpMode | None = None
+    change: Change = Change.NONE
+    held_by: str = ""
+    error: str = ""

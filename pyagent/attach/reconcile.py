@@ -124,7 +124,7 @@ class Reconciler:
     def _before_ours(self, clsact: Clsact, ifindex: int, direction: Direction) -> list[str]:
         """Name who runs before us: all of tcx runs before all of clsact."""
         programs = tcx.before_ours(self.pins, ifindex, direction) if self._has_tcx else []
-        names = [_program_name(program) for program in programs]
+        names = [objects.program_name(program) for program in programs]
         if self.mode is Mode.CLSACT:
             names += [one.name or one.kind for one in clsact.before_ours(ifindex, direction)]
         return names
@@ -136,6 +136,10 @@ class Reconciler:
                 own = self.pins.link(pin.ifindex, pin.direction)
                 if not own.exists():
                     pin.path.rename(own)
+            for ifindex in other.xdp_links():
+                own = self.pins.xdp(ifindex)
+                if not own.exists():
+                    other.xdp(ifindex).rename(own)
 
     def _forget_other_versions(self) -> None:
         for other in self.pins.other_versions():
@@ -157,14 +161,3 @@ class Reconciler:
                 clsact.remove_qdisc(ifindex)
         for ifindex in set(self.pins.qdiscs()) - clsact.interfaces():
             self.pins.qdisc(ifindex).unlink(missing_ok=True)
-
-
-def _program_name(program_id: int) -> str:
-    try:
-        fd = syscall.prog_by_id(program_id)
-    except KernelError:
-        return f"program {program_id}"
-    try:
-        return objects.program_info(fd).name or f"program {program_id}"
-    finally:
-        os.close(fd)

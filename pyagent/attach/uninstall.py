@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyagent.abi import Direction
-from pyagent.attach import tcx
+from pyagent.attach import tcx, xdp
 from pyagent.attach.clsact import Clsact
 from pyagent.bpf.pins import Pins
 
@@ -25,6 +25,9 @@ def uninstall(pins: Pins) -> Removed:
     for version in (pins, *pins.other_versions()):
         for pin in version.links():
             tcx.detach(pin)
+            links += 1
+        for ifindex in version.xdp_links():
+            xdp.detach(version, ifindex)
             links += 1
         with Clsact(version) as clsact:
             for ifindex in clsact.interfaces():

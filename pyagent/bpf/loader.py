@@ -21,8 +21,9 @@ from pyagent.errors import AutohepError, BuildError, DriftError, KernelError
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 _SECONDS: Final = 120
-#: Programs every build has; XDP is asked for by name.
+#: What every interface needs, and what an agent loads: doNotTrack's Deny by XDP as well.
 TC_PROGRAMS: Final = ("tc_ingress", "tc_egress", "tc_ingress_l3", "tc_egress_l3")
+PROGRAMS: Final = (*TC_PROGRAMS, "xdp_ingress")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyagent.bpf import syscall
+from pyagent.errors import KernelError
 
 _MAP_INFO_BYTES = 88
 _PROGRAM_INFO_BYTES = 232
@@ -96,6 +97,18 @@ def pinned_program_info(path: Path) -> ProgramInfo:
     fd = syscall.obj_get(path)
     try:
         return program_info(fd)
+    finally:
+        os.close(fd)
+
+
+def program_name(program_id: int) -> str:
+    """Name the program with that id; its number where it has no name or is gone."""
+    try:
+        fd = syscall.prog_by_id(program_id)
+    except KernelError:
+        return f"program {program_id}"
+    try:
+        return program_info(fd).name or f"program {program_id}"
     finally:
         os.close(fd)
 

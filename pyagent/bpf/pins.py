@@ -23,6 +23,7 @@ DEFAULT_INSTANCE: Final = "node"
 
 _VERSION = re.compile(r"v(\d+)")
 _LINK = re.compile(r"(\d+)-(ingress|egress)")
+_XDP = re.compile(r"(\d+)-xdp")
 _QDISC = re.compile(r"(\d+)-qdisc")
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -70,6 +71,10 @@ class Pins:
         """Where the link of an interface and direction is pinned."""
         return self.root / "links" / f"{ifindex}-{direction.name.lower()}"
 
+    def xdp(self, ifindex: int) -> Path:
+        """Where the XDP link of an interface is pinned."""
+        return self.root / "links" / f"{ifindex}-xdp"
+
     def qdisc(self, ifindex: int) -> Path:
         """Where it is marked that the clsact of an interface was made by us."""
         return self.root / "links" / f"{ifindex}-qdisc"
@@ -100,10 +105,17 @@ class Pins:
                 found.append(LinkPin(int(match[1]), direction, self.root / "links" / name))
         return sorted(found)
 
+    def xdp_links(self) -> list[int]:
+        """Indices of the interfaces that have a pinned XDP link."""
+        return self._indices(_XDP)
+
     def qdiscs(self) -> list[int]:
         """Indices of the interfaces whose clsact was made by us."""
+        return self._indices(_QDISC)
+
+    def _indices(self, pattern: re.Pattern[str]) -> list[int]:
         names = _names(self.root / "links")
-        return sorted(int(match[1]) for name in names if (match := _QDISC.fullmatch(name)))
+        return sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
 
     def other_versions(self) -> list[Pins]:
         """Directories that other ABI versions of this instance left behind, oldest first."""

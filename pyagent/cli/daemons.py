@@ -76,9 +76,18 @@ def _reconcile_once(datastore: Datastore) -> None:
     show_default=True,
     help="Where status and the last image are kept.",
 )
+@click.option(
+    "--xdp-interface",
+    "xdp_interfaces",
+    multiple=True,
+    metavar="GLOB",
+    help="Interfaces that drop by XDP what doNotTrack policies deny, besides the physical ones; repeatable.",
+)
 @where_options
 @pass_settings
-def agent(settings: Settings, node: str | None, instance: str, state_dir: Path) -> None:
+def agent(
+    settings: Settings, node: str | None, instance: str, state_dir: Path, xdp_interfaces: tuple[str, ...]
+) -> None:
     """Attach the firewall to this host's interfaces and keep it in step with the datastore.
 
     Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
@@ -86,7 +95,8 @@ def agent(settings: Settings, node: str | None, instance: str, state_dir: Path) 
     from pyagent.agent import AgentOptions, run  # noqa: PLC0415
 
     settings.start_logging(default="info")
-    options = AgentOptions(node or socket.gethostname().lower(), instance, state_dir)
+    name = node or socket.gethostname().lower()
+    options = AgentOptions(name, instance, state_dir, xdp_interfaces=xdp_interfaces)
     asyncio.run(until_terminated(run(settings.open_datastore(), options)))
 
 

@@ -11,6 +11,7 @@ from pyagent.datastore import open_datastore
 from tests.lab import Lab
 from tests.lab.convergence import settle
 from tests.lab.lab import NODE_MANIFESTS
+from tests.netns.site import Site, site
 
 DISABLE = '{"spec": {"controllers": {"node": {"hostEndpoint": {"autoCreate": "Disabled"}}}}}'
 
@@ -41,3 +42,10 @@ def clear(lab: Lab) -> None:
     lab.hepctl("patch", "kubecontrollersconfiguration", "default", f"--patch={DISABLE}")
     lab.hepctl("replace", "-f", str(NODE_MANIFESTS))
     settle(lab)
+
+
+@pytest.fixture(scope="session")
+def shared_site() -> Iterator[Site]:
+    """One node, one pod and a peer for all scenarios; each test says what is to be enforced."""
+    with site("s", "--xdp-interface", "eth0") as made:
+        yield made
