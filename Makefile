@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test demo lab lab-down fuzz bench-verdict docs wheel clean
+.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz bench-verdict docs wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -32,6 +32,13 @@ format: setup ## lay out Python and C as `make check` wants them
 
 test: preflight ## every tier: unit, property, dataplane, netns; a skipped test is a failure (root)
 	AUTOHEP_REQUIRE_ALL=1 $(PYTHON) -m pytest -q
+
+test-kube: setup ## the kube tier against a real cluster, under names of its own: KUBECONFIG=PATH
+	@test -n "$(KUBECONFIG)" || { echo "usage: make test-kube KUBECONFIG=PATH" >&2; exit 2; }
+	AUTOHEP_TEST_KUBECONFIG="$(KUBECONFIG)" $(PYTHON) -m pytest -q tests/kube
+
+crds: setup ## deploy/crds from the model
+	$(PYTHON) -m pyagent.crds deploy/crds
 
 demo: preflight ## the walkthrough with real packets, step by step (root)
 	@$(PYTHON) -m tests.lab.story

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-TIERS = ("unit", "property", "dataplane", "netns")
-MARKER_OF_TIER = {"property": "property", "dataplane": "bpf", "netns": "netns"}
+TIERS = ("unit", "property", "dataplane", "netns", "kube")
+MARKER_OF_TIER = {"property": "property", "dataplane": "bpf", "netns": "netns", "kube": "kube"}
 NEEDS_ROOT = {"bpf", "netns"}
 
 passed_by_tier: pytest.StashKey[Counter[str]] = pytest.StashKey()

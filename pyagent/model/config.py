@@ -143,3 +143,4 @@ class FelixConfiguration(Resource, frozen=True):
     KIND: ClassVar[str] = "FelixConfiguration"
     PLURAL: ClassVar[str] = "felixconfigurations"
     spec: FelixConfigurationSpec = FelixConfigurationSpec()
+    status: dict[str, Any] | None = None

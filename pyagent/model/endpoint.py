@@ -49,6 +49,7 @@ class GlobalNetworkSet(Resource, frozen=True):
     KIND: ClassVar[str] = "GlobalNetworkSet"
     PLURAL: ClassVar[str] = "globalnetworksets"
     spec: GlobalNetworkSetSpec = GlobalNetworkSetSpec()
+    status: dict[str, Any] | None = None
 
 
 class NodeAddress(Struct, frozen=True):

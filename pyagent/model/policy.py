@@ -5,7 +5,7 @@ Semantics: docs/policy.md. ``None`` means "not given"; defaulting is manifest's 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -111,6 +111,7 @@ class GlobalNetworkPolicy(Resource, frozen=True):
     KIND: ClassVar[str] = "GlobalNetworkPolicy"
     PLURAL: ClassVar[str] = "globalnetworkpolicies"
     spec: PolicySpec = PolicySpec()
+    status: dict[str, Any] | None = None
 
 
 class StagedGlobalNetworkPolicy(Resource, frozen=True):
@@ -119,6 +120,7 @@ class StagedGlobalNetworkPolicy(Resource, frozen=True):
     KIND: ClassVar[str] = "StagedGlobalNetworkPolicy"
     PLURAL: ClassVar[str] = "stagedglobalnetworkpolicies"
     spec: PolicySpec = PolicySpec()
+    status: dict[str, Any] | None = None
 
 
 class TierSpec(Struct, frozen=True):
@@ -134,6 +136,7 @@ class Tier(Resource, frozen=True):
     KIND: ClassVar[str] = "Tier"
     PLURAL: ClassVar[str] = "tiers"
     spec: TierSpec = TierSpec()
+    status: dict[str, Any] | None = None
 
 
 class ProfileSpec(Struct, frozen=True):
@@ -150,3 +153,4 @@ class Profile(Resource, frozen=True):
     KIND: ClassVar[str] = "Profile"
     PLURAL: ClassVar[str] = "profiles"
     spec: ProfileSpec = ProfileSpec()
+    status: dict[str, Any] | None = None

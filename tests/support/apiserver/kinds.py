@@ -1,0 +1,58 @@
+"""The kinds a stand-in serves: a few of Kubernetes' own, and whatever definitions it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pyagent.crds import definitions
+
+
+@dataclass(frozen=True)
+class Served:
+    """One kind. ``custom``: by a definition, with ``schema``; others are taken as they come."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+    custom: bool = False
+    schema: dict[str, Any] | None = None
+    #: Whether the status is a resource of its own, and whether a new object keeps the one it came with.
+    status: bool = True
+    keeps_status: bool = False
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+BUILT_IN = (
+    Served("", "v1", "nodes", "Node", namespaced=False, keeps_status=True),
+    Served("", "v1", "namespaces", "Namespace", namespaced=False, keeps_status=True),
+    Served("", "v1", "services", "Service", namespaced=True),
+    Served("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", namespaced=True, status=False),
+    Served("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, status=False),
+)
+
+
+def served_by(crds: Iterable[dict[str, Any]] | None = None) -> list[Served]:
+    """Kubernetes' own kinds and those of ``crds``, ours unless given."""
+    return [*BUILT_IN, *(_custom(crd) for crd in (definitions() if crds is None else crds))]
+
+
+def _custom(crd: dict[str, Any]) -> Served:
+    spec = crd["spec"]
+    version = spec["versions"][0]
+    return Served(
+        spec["group"],
+        version["name"],
+        spec["names"]["plural"],
+        spec["names"]["kind"],
+        spec["scope"] == "Namespaced",
+        custom=True,
+        schema=version["schema"]["openAPIV3Schema"],
+        status="status" in version.get("subresources", {}),
+    )
