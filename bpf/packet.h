@@ -151,8 +151,8 @@ static __always_inline enum reason parse_l4(void *data, void *end,
 	__u64 at = packet->l4_at;
 	void *header;
 
-	if (at > 1024)
-		return REASON_MALFORMED;
+	if (at > 1024) /* only IPv6's extension headers reach that far */
+		return REASON_EXTENSIONS;
 	header = data + at;
 	switch (packet->protocol) {
 	case PROTO_TCP: {

@@ -1,7 +1,8 @@
 """Long runs of all three engines: ``python -m tests.fuzz --packets 2000000 --seed 1`` (root).
 
-Random worlds; in each, packets by themselves and packets that follow one another. Prints where it is every
-few seconds and a figure at the end; ends 1 at the first difference, with all one needs to see who is right.
+Random worlds; in each, packets by themselves, packets that follow one another, broken frames. Prints where
+it is every few seconds and a figure at the end; ends 1 at the first difference, with all one needs to see who
+is right.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pyagent.abi import Reason
+from pyagent.abi import REASON_DROPPED, Direction, Reason
 from tests.property.test_engines_agree import world_of
+from tests.support.garbage import broken_frames
 from tests.support.kernel import Kernel, Network
 from tests.support.kernel_agreement import Trio, conversation, describe, report, sent_cases
+from tests.support.parser import judge_frame
 
-_PER_WORLD = 800
+_PER_WORLD = 900
 _PROGRESS_S = 5.0
 
 
@@ -55,21 +58,37 @@ def fuzz_world(kernel: Kernel, seed: int, count: int, progress: Progress) -> Non
     """``count`` packets in the world of ``seed``; raises Difference."""
     world = world_of(seed)
     trio = Trio(kernel, world)
-    for sent in sent_cases(world, seed, count // 2):
+    third = count // 3
+    for sent in sent_cases(world, seed, third):
         answers = trio.alone(sent)
         progress.saw(answers.kernel.reason)
         if answers.difference:
             raise Difference(report(kernel, world, sent))
     amiss = trio.left_over()
-    for sent in conversation(world, seed, count - count // 2):
+    for sent in conversation(world, seed, third):
         answers = trio.in_turn(sent)
         progress.saw(answers.kernel.reason)
         if answers.difference:
             raise Difference(describe(world, sent, answers))
     amiss += trio.miscounted()
+    fuzz_broken(kernel, trio, seed, count - 2 * third, progress)
     if amiss:
         raise Difference(f"world {seed}: {'; '.join(amiss)}")
     progress.worlds += 1
+
+
+def fuzz_broken(kernel: Kernel, trio: Trio, seed: int, count: int, progress: Progress) -> None:
+    """``count`` broken frames; raises Difference."""
+    kernel.forget()
+    for data in broken_frames(trio.world, seed, count):
+        observed = kernel.run(data).reason
+        expected = judge_frame(trio.engines.pipeline, data, "eth0", Direction.INGRESS)
+        if observed < REASON_DROPPED:
+            kernel.forget()
+        progress.saw(observed)
+        if observed is not expected:
+            what = f"parser and image: {expected.name}, kernel: {observed.name}"
+            raise Difference(f"world {seed}, ingress of eth0: {what}\nframe: {data.hex()}")
 
 
 def main() -> int:

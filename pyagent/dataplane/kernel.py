@@ -165,7 +165,7 @@ class Dataplane:
         for gone in known.keys() - wanted.keys():
             self._forget_interface(gone, places)
         for index, interface in wanted.items():
-            before = known.get(index) or (index, 0, 0, 0, 0, 0, 0)
+            before = known.get(index) or (0,) * 7
             entry = _ifstate(interface, before, sides)
             if entry == before:
                 continue

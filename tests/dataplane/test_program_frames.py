@@ -111,6 +111,13 @@ def test_a_ninth_extension_header_is_too_much(kernel: Kernel) -> None:
         assert kernel.judge(OPEN["udp6"], nine) is Reason.EXTENSIONS
 
 
+def test_extension_headers_may_not_push_the_ports_beyond_a_kilobyte(kernel: Kernel) -> None:
+    for units, expected in ((114, ALLOW), (115, Reason.EXTENSIONS)):
+        far = Wrapping(extensions=((DESTINATION, 5), (DESTINATION, units)))
+        assert kernel.judge(OPEN["tcp6"], far) is expected
+    assert kernel.judge(OPEN["tcp6"], Wrapping(extensions=((DESTINATION, 118),) * 2)) is Reason.EXTENSIONS
+
+
 def test_a_third_vlan_tag_is_too_much(kernel: Kernel) -> None:
     assert kernel.judge(OPEN["tcp"], Wrapping(tags=(VLAN, VLAN))) is ALLOW
     for third in (VLAN, QINQ, QINQ_OLD):

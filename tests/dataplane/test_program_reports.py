@@ -53,6 +53,15 @@ def test_every_packet_is_counted_once_by_interface_direction_and_reason(kernel: 
     assert [new - old for new, old in zip(after, before, strict=True)] == [3, 1, 1, 0]
 
 
+def test_an_interface_without_endpoint_is_counted_by_itself(kernel: Kernel) -> None:
+    for ifindex in range(abi.IFSTATE_MAX):  # as on a host that has just started
+        kernel.dataplane.map("ifstate").set(struct.pack("=I", ifindex), bytes(abi.IFSTATE.size))
+    kernel.enforce(endpoint("own", interfaceName="eth0"))
+    before = counted(kernel, "wg0", Direction.INGRESS, Reason.NO_ENDPOINT)
+    assert kernel.judge(packet(80), interface="wg0") is Reason.NO_ENDPOINT
+    assert counted(kernel, "wg0", Direction.INGRESS, Reason.NO_ENDPOINT) == before + 1
+
+
 def test_interfaces_beyond_the_direct_ones_share_one_set_of_counters(kernel: Kernel) -> None:
     kernel.enforce(endpoint())
     assert INTERFACES["far0"] % abi.IFSTATE_MAX == INTERFACES["eth0"]
