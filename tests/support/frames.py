@@ -127,9 +127,8 @@ def _ipv6(packet: Packet, wrapping: Wrapping, inner: bytes) -> bytes:
             last = fragment if at == len(chain) - 1 else 0
             headers += struct.pack(">BBHI", upper, 0, last, wrapping.fragment_id)
         else:
-            headers += (
-                struct.pack(">BB", upper, units) + b"\x01" + bytes([4 + 8 * units]) + bytes(4 + 8 * units)
-            )
+            # The rest is padding: Pad1 options.
+            headers += bytes([upper, units]) + bytes(6 + 8 * units)
     header = struct.pack(
         ">IHBB16s16s", 6 << 28, len(headers) + len(inner), numbers[0], 64,
         packet.source.to_bytes(16), packet.destination.to_bytes(16),
