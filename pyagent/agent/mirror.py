@@ -9,8 +9,9 @@ from contextlib import aclosing
 from hashlib import blake2b
 from typing import Final
 
+from pyagent.agent.late import Watched
 from pyagent.calc import World
-from pyagent.datastore import Datastore, EventType, WatchEvent
+from pyagent.datastore import EventType, WatchEvent
 from pyagent.errors import DatastoreError
 from pyagent.model import Resource
 
@@ -47,9 +48,10 @@ class Mirror:
     While the datastore is away the last state stays, and ``connected`` is False.
     """
 
-    def __init__(self, datastore: Datastore) -> None:
+    def __init__(self, datastore: Watched) -> None:
         self._datastore = datastore
         self._resources: dict[tuple[str, str, str], Resource] = {}
+        self._seen: tuple[World, str] | None = None
         self.changed = asyncio.Event()
         self.synced = False
         self.connected = False
@@ -58,12 +60,18 @@ class Mirror:
 
     @property
     def world(self) -> World:
-        """All resources as they are now."""
-        return World.from_resources(self._resources.values())
+        """All resources as they are now; the same object until something changes."""
+        return self._snapshot()[0]
 
     def observed(self) -> str:
         """The digest of what :attr:`world` is made of."""
-        return digest(self._resources.values())
+        return self._snapshot()[1]
+
+    def _snapshot(self) -> tuple[World, str]:
+        if self._seen is None:
+            resources = self._resources.values()
+            self._seen = World.from_resources(resources), digest(resources)
+        return self._seen
 
     async def follow(self) -> None:
         """Watch for ever; a watch that fails begins anew, later and later."""
@@ -87,12 +95,14 @@ class Mirror:
                 if event.type is EventType.SYNCED:
                     # What was deleted while nobody watched is simply not among the fresh ones.
                     self._resources, syncing = fresh, False
+                    self._seen = None
                     self.synced = self.connected = True
                     self.changed.set()
                     continue
                 self._note(event)
                 _take(event, fresh if syncing else self._resources)
                 if not syncing:
+                    self._seen = None
                     self.changed.set()
 
     def _note(self, event: WatchEvent) -> None:
