@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyagent.agent.late import LateDatastore
 from pyagent.agent.run import AgentOptions, run
 
-__all__ = ["AgentOptions", "run"]
+__all__ = ["AgentOptions", "LateDatastore", "run"]

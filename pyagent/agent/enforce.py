@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Final
 
 from pyagent.abi import TableKind
+from pyagent.agent.boot import Boot, Placement
 from pyagent.agent.state import StateDirectory
 from pyagent.attach import links
 from pyagent.attach.outcome import Change, Report, XdpReport
@@ -16,17 +18,26 @@ from pyagent.attach.reconcile import Reconciler, Want
 from pyagent.attach.xdp import Xdp
 from pyagent.bpf.pins import Pins
 from pyagent.calc import Calculator, NodeView, World, settings
-from pyagent.compiler import compile_image
+from pyagent.calc.configuration import Settings
+from pyagent.compiler import Image, compile_image
 from pyagent.dataplane import Dataplane, Interface
-from pyagent.errors import AutohepError
+from pyagent.dataplane.seed import seed
+from pyagent.errors import AutohepError, DriftError
 from pyagent.model.facts import HostFacts
 
 log = logging.getLogger(__name__)
 
+#: Seconds between comparisons of what the kernel holds with what was put there.
+CHECK_EVERY_S: Final = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
-    """What a pass came to. ``problem`` says why the newest policy is not in force; empty: it is."""
+    """What a pass came to. ``problem`` says why the newest policy is not in force; empty: it is.
+
+    ``restored``: the image is that of an earlier run, for there is no datastore to ask. ``drifts``: how often
+    the kernel held something else than was put there, and was put right; ``last_drift`` says what last.
+    """
 
     generation: int = 0
     interfaces: tuple[Report, ...] = ()
@@ -35,6 +46,9 @@ class Enforced:
     uncovered: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     problem: str = ""
+    restored: bool = False
+    drifts: int = 0
+    last_drift: str = ""
 
     @property
     def protected(self) -> bool:
@@ -46,7 +60,8 @@ class Enforcer:
     """Keeps one node's kernel in step with its view; what did not change is not done again.
 
     ``xdp_interfaces``: shell globs of interfaces that are to have XDP for doNotTrack policies although they
-    are no physical ones.
+    are no physical ones. ``check_every``: seconds between comparisons of what the kernel holds with what was
+    put there.
     """
 
     def __init__(
@@ -56,6 +71,8 @@ class Enforcer:
         dataplane: Dataplane,
         state: StateDirectory,
         xdp_interfaces: Sequence[str] = (),
+        *,
+        check_every: float = CHECK_EVERY_S,
     ) -> None:
         self._node = node
         self._dataplane = dataplane
@@ -66,12 +83,17 @@ class Enforcer:
         self._calculator = Calculator()
         self._in_force: NodeView | None = None
         self._seen: dict[str, int] = {}
+        self._check_every = check_every
+        self._checked = time.monotonic()
+        self._drifts: list[str] = []
+        self._kept: tuple[int, Placement] | None = None
 
     def enforce(self, world: World) -> Enforced:
         """Put in force what ``world`` means for this host as it is now.
 
         A policy set that cannot be compiled or written leaves the last one in force and is reported.
         """
+        self._check()
         configured = settings(world, self._node)
         present = links.list_links()
         facts = links.host_facts(self._node, present, configured.is_workload)
@@ -87,6 +109,7 @@ class Enforcer:
         except AutohepError as error:
             problem = str(error)
             log.error("policy not enforced generation=%d reason=%r", self._dataplane.generation, problem)
+        self._keep_for_boot(view, configured)
         reports = self._attach(view, facts, excluded)
         for warning in view.warnings:
             if warning not in self._seen:
@@ -100,7 +123,84 @@ class Enforcer:
             uncovered=tuple(sorted({report.interface for report in reports if not report.attached})),
             warnings=view.warnings,
             problem=problem,
+            drifts=len(self._drifts),
+            last_drift=self._drifts[-1] if self._drifts else "",
         )
+
+    def restore(self) -> Enforced:
+        """Without a datastore: put in force what an earlier run saved, and cover the interfaces there are.
+
+        What is in force already stays; only interfaces that came meanwhile are covered then.
+        """
+        try:
+            boot = self._state.read_boot()
+        except AutohepError as error:
+            return Enforced(self._dataplane.generation, problem=str(error))
+        if boot is None:
+            return Enforced(problem="no datastore, and no image of an earlier run: nothing is enforced")
+        present = links.list_links()
+        facts = links.host_facts(self._node, present, boot.placement.is_workload)
+        view = boot.view(self._node, facts)
+        excluded = {**view.excluded, **_bridge_ports(present, view)}
+        interfaces = self._interfaces(view, facts, excluded)
+        in_force = self._dataplane.generation
+        if not in_force:
+            self._seed(facts)
+            self._dataplane.apply(boot.image, interfaces, boot.placement.failsafes)
+            log.warning("no datastore, saved policy in force generation=%d", boot.image.generation)
+        elif in_force == boot.image.generation:
+            self._dataplane.set_interfaces(interfaces)
+        else:
+            problem = (
+                f"generation {in_force} is in force; what is saved is generation {boot.image.generation}"
+            )
+            return Enforced(in_force, problem=problem)
+        reports = self._attach(view, facts, excluded)
+        return Enforced(
+            generation=self._dataplane.generation,
+            interfaces=tuple(reports),
+            excluded=excluded,
+            uncovered=tuple(sorted({report.interface for report in reports if not report.attached})),
+            restored=True,
+        )
+
+    def _check(self) -> None:
+        """Compare the kernel with what was put there; a difference is put right by this very pass."""
+        if time.monotonic() - self._checked < self._check_every:
+            return
+        self._checked = time.monotonic()
+        try:
+            self._dataplane.verify()
+        except DriftError as error:
+            self._drifts.append(str(error))
+            self._in_force = None
+            log.error("self-check failed, policy is applied anew reason=%r", str(error))
+
+    def _seed(self, facts: HostFacts) -> None:
+        """Before the first policy: what is under way goes on. That it cannot be known stops nothing."""
+        flows = self._dataplane.map("flows4"), self._dataplane.map("flows6")
+        try:
+            count = seed(*flows, facts.addresses)
+        except AutohepError as error:
+            log.warning("flows under way are not known reason=%r", str(error))
+        else:
+            log.info("flows under way count=%d", count)
+
+    def _keep_for_boot(self, view: NodeView, configured: Settings) -> None:
+        """Keep on disk what a start without datastore needs; a disk that is full stops nothing."""
+        if self._in_force is not view:
+            return
+        generation, placement = self._dataplane.generation, Placement.of(view, configured)
+        if self._kept == (generation, placement):
+            return
+        slots = tuple(endpoint.name for endpoint in view.endpoints)
+        image = Image(bytearray(self._dataplane.image_in_force()), generation, {}, slots)
+        try:
+            self._state.write_boot(Boot(image, placement))
+        except OSError as error:
+            log.warning("policy not saved for a start without datastore reason=%r", str(error))
+        else:
+            self._kept = generation, placement
 
     def _must_compile(self, view: NodeView) -> bool:
         return self._in_force is None or _tables_of(view) != _tables_of(self._in_force)
@@ -109,7 +209,10 @@ class Enforcer:
         begun = time.monotonic()
         image = compile_image(view, self._dataplane.next_generation, self._dataplane.image_bytes)
         compiled = time.monotonic()
-        self._dataplane.apply(image, self._interfaces(view, facts, excluded), view.failsafes)
+        interfaces = self._interfaces(view, facts, excluded)
+        if not self._dataplane.generation:
+            self._seed(facts)
+        self._dataplane.apply(image, interfaces, view.failsafes)
         self._in_force = view
         self._state.write_image(image)
         log.info(

@@ -10,20 +10,21 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pyagent import __version__, abi
-from pyagent.agent.enforce import Enforced, Enforcer
+from pyagent.agent.enforce import CHECK_EVERY_S, Enforced, Enforcer
+from pyagent.agent.late import Watched
 from pyagent.agent.mirror import Mirror
 from pyagent.agent.state import StateDirectory
 from pyagent.attach.events import Changes
 from pyagent.bpf import loader
 from pyagent.bpf.pins import DEFAULT_INSTANCE, Pins, ensure_bpffs
+from pyagent.calc import World
 from pyagent.dataplane import Dataplane
-from pyagent.datastore import Datastore
 from pyagent.errors import AutohepError, KernelError
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,9 @@ _SETTLE_S: Final = 0.02
 class AgentOptions:
     """How an agent runs. ``recheck``: seconds between looks at what nobody announces (tcx neighbours).
 
-    ``xdp_interfaces``: globs of interfaces to have XDP besides the physical ones.
+    ``xdp_interfaces``: globs of interfaces to have XDP besides the physical ones. ``check_every``: seconds
+    between comparisons of what the kernel holds with what was put there. ``restore_after``: seconds that a
+    datastore may be away at start before the image of an earlier run is put in force.
     """
 
     node: str
@@ -46,9 +49,11 @@ class AgentOptions:
     image_bytes: int = abi.IMAGE_BYTES
     recheck: float = 1.0
     xdp_interfaces: tuple[str, ...] = ()
+    check_every: float = CHECK_EVERY_S
+    restore_after: float = 10.0
 
 
-async def run(datastore: Datastore, options: AgentOptions) -> None:
+async def run(datastore: Watched, options: AgentOptions) -> None:
     """Enforce until cancelled. Raises AutohepError if the program cannot be loaded or another agent runs."""
     with StateDirectory(options.state_directory) as state:
         state.claim()
@@ -57,7 +62,9 @@ async def run(datastore: Datastore, options: AgentOptions) -> None:
         pins.create()
         image_bytes = await asyncio.to_thread(_load, pins, options)
         with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
-            enforcer = Enforcer(options.node, pins, dataplane, state, options.xdp_interfaces)
+            enforcer = Enforcer(
+                options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
+            )
             await _Agent(Mirror(datastore), enforcer, state, options).live()
 
 
@@ -91,6 +98,7 @@ class _Agent:
         self._state = state
         self._options = options
         self._last: dict[str, Any] = {}
+        self._begun = time.monotonic()
 
     async def live(self) -> None:
         tasks = [
@@ -113,16 +121,12 @@ class _Agent:
     async def _pass_by_pass(self) -> None:
         while True:
             await self._wait()
-            if not self._mirror.synced:
-                continue
             self._mirror.changed.clear()
-            world, observed = self._mirror.world, self._mirror.observed()
-            try:
-                enforced = await asyncio.to_thread(self._enforcer.enforce, world)
-            except AutohepError as error:
-                log.error("pass failed reason=%r", str(error))
-                enforced = Enforced(problem=str(error))
-            self._report(enforced, observed)
+            if self._mirror.synced:
+                observed, world = self._mirror.observed(), self._mirror.world
+                self._report(await _done(self._enforcer.enforce, world), observed)
+            elif time.monotonic() - self._begun >= self._options.restore_after:
+                self._report(await _done(self._enforcer.restore), "")
 
     async def _wait(self) -> None:
         """Until something changed, or it is time to look again."""
@@ -139,11 +143,14 @@ class _Agent:
             "instance": self._options.instance,
             "version": __version__,
             "pid": os.getpid(),
-            "ready": not enforced.problem,
+            "ready": not enforced.problem and not enforced.restored,
             "protected": enforced.protected,
             "generation": enforced.generation,
             "observed": observed,
             "datastoreConnected": self._mirror.connected,
+            "restored": enforced.restored,
+            "drifts": enforced.drifts,
+            "lastDrift": enforced.last_drift,
             "problem": enforced.problem,
             "broken": self._mirror.broken,
             "interfaces": [
@@ -172,6 +179,15 @@ class _Agent:
         if status != self._last:
             self._last = status
             self._state.write_status({**status, "time": time.time()})
+
+
+async def _done(work: Callable[..., Enforced], *arguments: World) -> Enforced:
+    """Do a pass in a thread; what fails becomes its result."""
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except AutohepError as error:
+        log.error("pass failed reason=%r", str(error))
+        return Enforced(problem=str(error))
 
 
 async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:

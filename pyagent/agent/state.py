@@ -12,12 +12,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pyagent import abi
+from pyagent.agent.boot import Boot, pack, unpack
 from pyagent.compiler.image import Image
 from pyagent.compiler.saved import IMAGE, METADATA
 from pyagent.errors import AutohepError
 
 STATUS: Final = "status.json"
 ENDPOINTS: Final = "endpoints.json"
+BOOT: Final = "boot.img"
 
 
 class StateDirectory:
@@ -65,6 +67,18 @@ class StateDirectory:
         metadata = {"slots": image.slots, **image.metadata, **image.outline()}
         self._replace(METADATA, json.dumps(metadata).encode())
 
+    def write_boot(self, boot: Boot) -> None:
+        """Keep what a start without datastore puts in force; it outlives a loss of power."""
+        self._replace(BOOT, pack(boot), durable=True)
+
+    def read_boot(self) -> Boot | None:
+        """Return what was kept for a start without datastore; None: nothing. DriftError if it is damaged."""
+        try:
+            content = (self.path / BOOT).read_bytes()
+        except FileNotFoundError:
+            return None
+        return unpack(content, str(self.path / BOOT))
+
     def endpoint_numbers(self, names: Sequence[str]) -> dict[str, int]:
         """Give each endpoint a number that it keeps, also over restarts: flows remember who approved them.
 
@@ -87,11 +101,14 @@ class StateDirectory:
         except (FileNotFoundError, ValueError, AttributeError):
             return {}
 
-    def _replace(self, name: str, content: bytes) -> None:
+    def _replace(self, name: str, content: bytes, *, durable: bool = False) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             Path(temporary).replace(self.path / name)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

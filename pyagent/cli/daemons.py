@@ -83,21 +83,37 @@ def _reconcile_once(datastore: Datastore) -> None:
     metavar="GLOB",
     help="Interfaces that drop by XDP what doNotTrack policies deny, besides the physical ones; repeatable.",
 )
+@click.option(
+    "--restore-after",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the datastore at start before the last policy saved is put in force.",
+)
 @where_options
 @pass_settings
 def agent(
-    settings: Settings, node: str | None, instance: str, state_dir: Path, xdp_interfaces: tuple[str, ...]
+    settings: Settings,
+    *,
+    node: str | None,
+    instance: str,
+    state_dir: Path,
+    xdp_interfaces: tuple[str, ...],
+    restore_after: float,
 ) -> None:
     """Attach the firewall to this host's interfaces and keep it in step with the datastore.
 
     Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
     """
-    from pyagent.agent import AgentOptions, run  # noqa: PLC0415
+    from pyagent.agent import AgentOptions, LateDatastore, run  # noqa: PLC0415
 
     settings.start_logging(default="info")
     name = node or socket.gethostname().lower()
-    options = AgentOptions(name, instance, state_dir, xdp_interfaces=xdp_interfaces)
-    asyncio.run(until_terminated(run(settings.open_datastore(), options)))
+    options = AgentOptions(
+        name, instance, state_dir, xdp_interfaces=xdp_interfaces, restore_after=restore_after
+    )
+    asyncio.run(until_terminated(run(LateDatastore(settings.open_datastore), options)))
 
 
 @click.command("uninstall-node", short_help="Take the firewall off this host.")

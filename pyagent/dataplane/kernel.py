@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from types import TracebackType
 from typing import Final, Self
 
@@ -66,6 +67,7 @@ class Dataplane:
         self.image_bytes = image_bytes
         self._maps: dict[str, Map] = {}
         self._memory: dict[str, mmap.mmap] = {}
+        self._applied: tuple[int, bytes] | None = None
         try:
             for spec in layout.map_specs(flows_max, image_bytes):
                 self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
@@ -116,10 +118,12 @@ class Dataplane:
     def apply(self, image: Image, interfaces: Iterable[Interface], failsafes: Sequence[Failsafe]) -> None:
         """Put a generation in force. ``image`` was compiled for :attr:`next_generation`.
 
+        While none is in force any generation will do: a saved one keeps its number.
+
         Raises CapacityError if it does not fit, DriftError if what was written does not read back; the
         generation before it then stays in force.
         """
-        if image.generation != self.next_generation:
+        if self.generation and image.generation != self.next_generation:
             raise DriftError(f"image of generation {image.generation}, expected {self.next_generation}")
         if len(image.data) > self.image_bytes:
             raise CapacityError("image bytes", len(image.data), self.image_bytes)
@@ -137,6 +141,24 @@ class Dataplane:
         self._open_failsafes(failsafes, nets)
         self._flip(image)
         self._close_failsafes(failsafes, nets)
+        self._applied = image.generation, _digest(bytes(image.data), self._failsafe_ports(), nets)
+
+    def verify(self) -> None:
+        """Read back what is in force: generation, image and failsafes are those applied last.
+
+        Raises DriftError if they are not. An object that has applied nothing yet knows nothing.
+        """
+        if self._applied is None:
+            return
+        generation, digest = self._applied
+        if self.generation != generation:
+            raise DriftError(f"generation {self.generation} is in force, not {generation}")
+        nets = self._maps["failsafe_nets"].keys()
+        if _digest(self.image_in_force(), self._failsafe_ports(), nets) != digest:
+            raise DriftError(f"generation {generation} does not read back as it was applied")
+
+    def _failsafe_ports(self) -> bytes:
+        return self._memory["failsafe"][: 2 * failsafe_maps.BITMAP_BYTES]
 
     def set_interfaces(self, interfaces: Iterable[Interface]) -> None:
         """Bring the interfaces up to date within the generation in force."""
@@ -224,3 +246,11 @@ def _ifstate(interface: Interface, before: tuple[int, ...], sides: Sequence[int]
         slots[side] = 0 if interface.slot is None else interface.slot + 1
         endpoints[side] = interface.endpoint
     return (interface.index, *slots, *endpoints, interface.flags, before[6])
+
+
+def _digest(image: bytes, failsafe_ports: bytes, nets: Iterable[bytes]) -> bytes:
+    found = blake2b(image, digest_size=16)
+    found.update(failsafe_ports)
+    for net in sorted(nets):
+        found.update(net)
+    return found.digest()
