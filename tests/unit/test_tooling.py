@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TIERS
+
 PROJECT = Path(__file__).parents[2]
-TIERS = ("unit", "property", "dataplane", "netns")
 PASSES = "def test_it():\n    pass\n"
 SKIPS = "import pytest\n\n\ndef test_it():\n    pytest.skip('no reason')\n"
 
