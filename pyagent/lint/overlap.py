@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from pyagent.abi import Action
 from pyagent.calc.view import PolicyView, RuleAction, RuleRef, RuleView, TableView
-from pyagent.lint.regions import Mask, Regions
+from pyagent.lint.regions import Mask, Region, Regions
 
 Numbers = npt.NDArray[np.int32]
 
-#: Cells looked at together; each rule keeps so many numbers at a time.
-PIECE: Final = 1 << 21
-#: Rules times cells, at most: some seconds.
-WORK_MAX: Final = 1 << 32
+#: Cells of regions kept at a time, at five bytes each.
+PIECE: Final = 1 << 25
+#: Cells of regions in all, at most: some seconds.
+WORK_MAX: Final = 1 << 31
 
 _DECIDES: Final = {RuleAction.ALLOW: Action.ALLOW, RuleAction.DENY: Action.DENY}
 
@@ -52,7 +52,8 @@ def survey(table: TableView, regions: Regions) -> list[Reached]:
     staged = [policy for tier in table.tiers for policy in tier.policies if policy.staged]
     walk = _Walk(table)
     found = list(walk.found.values())
-    for piece in regions.pieces(max(1, PIECE // max(1, len(found)))):
+    size = max(regions.size(each.rule for each in found), regions.cells)
+    for piece in regions.pieces(1 + size // PIECE):
         walk.run(regions, piece)
     for policy in staged:
         found += _alone(policy, regions)
@@ -60,8 +61,9 @@ def survey(table: TableView, regions: Regions) -> list[Reached]:
 
 
 def work(table: TableView, regions: Regions) -> int:
-    """How much there is to do for :func:`survey`: rules times cells."""
-    return sum(len(policy.rules) for policy in _policies(table)) * regions.cells
+    """How much there is to do for :func:`survey`: the cells of all regions."""
+    rules = [rule for policy in _policies(table) for rule in policy.rules]
+    return max(regions.size(rules), regions.cells)
 
 
 def _policies(table: TableView) -> Iterator[PolicyView]:
@@ -101,17 +103,17 @@ class _Walk:
 
     def run(self, regions: Regions, piece: slice) -> None:
         """Look at the cells of one piece."""
-        masks = {id(rule): regions.of(rule, piece) for rules, _ in self._groups for rule in rules}
-        without, passed = self._backwards(masks, regions.shape(piece))
+        own = {id(rule): regions.of(rule, piece) for rules, _ in self._groups for rule in rules}
+        without, passed = self._backwards(own, regions.shape(piece))
         reach = np.ones(regions.shape(piece), dtype=np.bool_)
         taken = np.zeros(regions.shape(piece), dtype=np.int32)
         for group, (rules, end) in enumerate(self._groups):
-            reach = self._forwards(rules, end, masks, (without, passed[group]), (reach, taken))
+            reach = self._forwards(rules, end, own, (without, passed[group]), (reach, taken))
 
     def _backwards(
-        self, masks: dict[int, Mask], shape: tuple[int, int]
+        self, own: dict[int, Region], shape: tuple[int, int]
     ) -> tuple[dict[int, Numbers], list[Numbers]]:
-        """Who decides each cell behind each rule, and who decides it behind each group."""
+        """Who decides a rule's cells without the rule, and who decides every cell behind each group."""
         now = np.zeros(shape, dtype=np.int32)
         without: dict[int, Numbers] = {}
         passed: list[Numbers] = []
@@ -121,12 +123,12 @@ class _Walk:
                 now[:] = end
             passed.append(behind)
             for rule in reversed(rules):
-                without[id(rule)] = now.copy()
-                mask = masks[id(rule)]
-                if self._leaves(rule):
-                    now[mask] = behind[mask]
-                elif rule.action is not RuleAction.LOG:
-                    now[mask] = self._numbers[id(rule)]
+                region = own[id(rule)]
+                here = without[id(rule)] = now[region.rows]
+                if rule.action is RuleAction.LOG:
+                    continue
+                said = behind[region.rows] if self._leaves(rule) else self._numbers[id(rule)]
+                now[region.rows] = np.where(region.cells, said, here)
         return without, passed[::-1]
 
     def _leaves(self, rule: RuleView) -> bool:
@@ -138,7 +140,7 @@ class _Walk:
         self,
         rules: list[RuleView],
         end: int | None,
-        masks: dict[int, Mask],
+        own: dict[int, Region],
         behind: tuple[dict[int, Numbers], Numbers],
         state: tuple[Mask, Numbers],
     ) -> Mask:
@@ -147,15 +149,16 @@ class _Walk:
         left, taken = state[0].copy(), state[1]
         on = np.zeros_like(left)
         for rule in rules:
-            mask = masks[id(rule)]
-            effect = mask & left
-            self._note(self.found[id(rule)], (mask, effect), taken, (without[id(rule)], passed))
+            rows, cells = own[id(rule)].rows, own[id(rule)].cells
+            effect = cells & left[rows]
+            before = taken[rows]
+            self._note(self.found[id(rule)], (cells, effect), before, (without[id(rule)], passed[rows]))
             if rule.action is RuleAction.LOG:
                 continue
-            left &= ~mask
-            taken[effect] = self._numbers[id(rule)]
+            left[rows] &= ~cells
+            taken[rows] = np.where(effect, self._numbers[id(rule)], before)
             if self._leaves(rule):
-                on |= effect
+                on[rows] |= effect
         if end is None:
             return on | left
         taken[left] = end
@@ -189,14 +192,15 @@ def _alone(policy: PolicyView, regions: Regions) -> list[Reached]:
     """A staged policy's rules among themselves."""
     found = {id(rule): Reached(rule, needed=True) for rule in policy.rules}
     refs = [rule.ref for rule in policy.rules]
-    for piece in regions.pieces(max(1, PIECE // max(1, len(refs)))):
+    for piece in regions.pieces(1 + max(regions.size(policy.rules), regions.cells) // PIECE):
         taken = np.full(regions.shape(piece), -1, dtype=np.int32)
         for number, rule in enumerate(policy.rules):
-            mask, result = regions.of(rule, piece), found[id(rule)]
-            effect = mask & (taken < 0)
-            result.matches |= bool(mask.any())
+            region, result = regions.of(rule, piece), found[id(rule)]
+            before = taken[region.rows]
+            effect = region.cells & (before < 0)
+            result.matches |= bool(region.cells.any())
             result.reached |= bool(effect.any())
-            result.before |= {refs[at] for at in np.unique(taken[mask]).tolist() if at >= 0}
+            result.before |= {refs[at] for at in np.unique(before[region.cells]).tolist() if at >= 0}
             if rule.action is not RuleAction.LOG:
-                taken[effect] = number
+                taken[region.rows] = np.where(effect, number, before)
     return list(found.values())

@@ -6,7 +6,8 @@ its tables from, so that what lint says of a rule is what the compiled table doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,7 @@ Bits = npt.NDArray[np.uint8]
 
 #: Pairs of classes that are looked at, at most; a table beyond it is not compared.
 PAIRS_MAX: Final = 1 << 22
+EVERYTHING: Final = slice(None)
 
 
 class Fields:
@@ -35,6 +37,14 @@ class Fields:
         self.sides = tuple(side_bits(self.plan.sides.keys(), family.classes) for family in self.families)
         self.cells = classify_field(self.plan.cells.keys(), CELLS, "layer 4 classes").classes
         self.ports = classify_field(self.plan.ports.keys(), PORTS, "source-port classes").classes
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Some cells of a piece: the rows that have any, and which cells of those rows."""
+
+    rows: npt.NDArray[np.intp]
+    cells: Mask
 
 
 class Regions:
@@ -59,23 +69,34 @@ class Regions:
         """How many cells there are."""
         return len(self._rows) * len(self._columns)
 
-    def pieces(self, most: int) -> Iterator[slice]:
-        """The rows in pieces of about ``most`` cells."""
-        step = max(1, most // max(1, len(self._columns)))
+    def size(self, rules: Iterable[RuleView]) -> int:
+        """How many cells the regions of some rules have together, all cells of their rows."""
+        return sum(int(self._chosen(rule).sum()) for rule in rules) * len(self._columns)
+
+    def pieces(self, count: int) -> Iterator[slice]:
+        """The rows in about so many pieces."""
+        step = max(1, -(-len(self._rows) // count))
         for low in range(0, len(self._rows), step):
             yield slice(low, low + step)
+
+    def _chosen(self, rule: RuleView, piece: slice = EVERYTHING) -> Mask:
+        """The rows of a piece that have cells of a rule."""
+        conditions = sorted({row for row, _ in self._places[id(rule)]})
+        chosen: Mask = np.logical_or.reduce(self._rows[piece][:, conditions], axis=1, initial=False)
+        return chosen
 
     def shape(self, piece: slice) -> tuple[int, int]:
         """Rows and columns of a piece."""
         return len(self._rows[piece]), len(self._columns)
 
-    def of(self, rule: RuleView, piece: slice) -> Mask:
+    def of(self, rule: RuleView, piece: slice) -> Region:
         """The cells of a piece that a rule matches."""
         rows = self._rows[piece]
-        found = np.zeros((len(rows), len(self._columns)), dtype=np.bool_)
+        chosen = np.flatnonzero(self._chosen(rule, piece))
+        cells = np.zeros((len(chosen), len(self._columns)), dtype=np.bool_)
         for row, column in self._places[id(rule)]:
-            found |= rows[:, row, None] & self._columns[None, :, column]
-        return found
+            cells |= rows[chosen, row, None] & self._columns[None, :, column]
+        return Region(chosen, cells)
 
 
 def _numbers(keys: Sequence[int]) -> dict[int, int]:

@@ -89,6 +89,9 @@ class _Reader:
         self._problems += self._raw.problems
         self._stop_if_bad()
         fields = self._decode(self._raw.value)
+        for index, each in enumerate(fields.resources):
+            self._need(each != "-", f"resources[{index}]", "standard input is no resource of a test", "-")
+        self._stop_if_bad()
         sources = from_documents(self._documents(fields.resources))
         nodes = {each.name for each in sources.resources if each.KIND == "Node"}
         for node in fields.labels:

@@ -142,6 +142,7 @@ def test_a_packet_that_cannot_exist_is_refused(refusal, packet, message):
         ("case: []", "FILE:1: error with field case (field in document is not recognized"),
         ("resources: []", "there are no cases"),
         ("resources: [nothing.yaml]\ncases: []", "nothing.yaml: error with field file (No such file"),
+        ('resources: ["-"]\ncases: []', "FILE:1: error with field resources[0] = '-' (standard input is no"),
         ("resources: [{kind: Node}]\ncases: []", "FILE:1: error with field apiVersion"),
         ("a: b: c", "FILE:1: error with field document (cannot be read"),
         (
