@@ -24,7 +24,8 @@ def lines(report: Report, *, verbose: bool = False) -> Iterator[str]:
         yield from _case(result)
     yield from _coverage(report.coverage)
     failed, errors = report.count(Outcome.FAILED), report.count(Outcome.ERROR)
-    total = f"{len(report.results)} cases, {report.count(Outcome.PASSED)} passed"
+    noun = "case" if len(report.results) == 1 else "cases"
+    total = f"{len(report.results)} {noun}, {report.count(Outcome.PASSED)} passed"
     total += f", {failed} failed" if failed else ""
     total += f", {errors} on which engines disagree" if errors else ""
     yield f"{total} (engines: {', '.join(report.engines)})"

@@ -51,7 +51,13 @@ scalars = st.one_of(
 )
 packets = st.fixed_dictionaries(
     {},
-    optional=dict.fromkeys(("protocol", "source", "sourcePort", "destination", "destinationPort", "icmpType", "icmpCode", "ipVersion", "tcpFlags", "fragment", "other"), scalars),
+    optional=dict.fromkeys(
+        (
+            "protocol", "source", "sourcePort", "destination", "destinationPort", "icmpType", "icmpCode",
+            "ipVersion", "tcpFlags", "fragment", "other",
+        ),
+        scalars,
+    ),
 )  # fmt: skip
 cases = st.fixed_dictionaries(
     {"packet": packets | scalars},

@@ -341,7 +341,7 @@ def test_the_command_prints_failures_with_the_way_to_the_verdict_and_exits_with_
     assert result.exit_code == 1
     assert f"FAIL   closed\n         {file}:20: expected Deny, got Allow by web/1" in result.stdout
     assert "rule web/ingress[1]: Allow" in result.stdout
-    assert "1 cases, 0 passed, 1 failed (engines: reference, image)" in result.stdout
+    assert "1 case, 0 passed, 1 failed (engines: reference, image)" in result.stdout
 
 
 def test_the_command_exits_with_0_when_all_is_well_and_verbose_shows_every_case(hepctl):
@@ -410,6 +410,6 @@ def test_watch_runs_again_when_a_resource_changes(hepctl, monkeypatch, tmp_path)
     monkeypatch.setattr("pyagent.cli.test.time.sleep", change)
     result = hepctl("test", "--watch", file)
     assert result.exit_code == 130
-    assert "1 cases, 1 passed" in result.stdout
-    assert "1 cases, 0 passed, 1 failed" in result.stdout
+    assert "1 case, 1 passed" in result.stdout
+    assert "1 case, 0 passed, 1 failed" in result.stdout
     assert "p.yaml" in result.stderr
