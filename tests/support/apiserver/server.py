@@ -291,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 if time.monotonic() >= bookmark_at and query.get("allowWatchBookmarks") == "true":
                     bookmark_at = time.monotonic() + api.bookmark
-                    self._event("BOOKMARK", _bookmark(kind, last))
+                    self._event("BOOKMARK", _bookmark(kind, revision))
         except ApiError as error:
             self._event("ERROR", error.status)
 

@@ -86,6 +86,14 @@ class Storage:
                 shelf.oldest = self.revision
             self.changed.notify_all()
 
+    def rewind(self, revision: int) -> None:
+        """Count from ``revision`` on, as after etcd was restored from a backup."""
+        with self.changed:
+            self.revision = revision
+            for shelf in self._shelves.values():
+                shelf.history.clear()
+                shelf.oldest = 0
+
     def get(self, kind: Served, namespace: str, name: str) -> Object:
         with self.changed:
             try:
