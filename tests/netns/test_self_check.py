@@ -104,6 +104,7 @@ def test_another_generation_in_force_is_put_right(host: Guarded, checking: Enfor
 def test_programs_taken_off_by_others_come_back(host: Guarded, checking: Enforcer) -> None:
     for link in host.pins.links():
         link.path.unlink()
-    assert host.hosts.peer_reaches_node(), "nothing judges there any more"
+    reached = any(host.hosts.peer_reaches_node() for _ in range(10))  # the kernel takes its time
+    assert reached, "nothing judges there any more"
     assert checking.enforce(WORLD).protected
     assert not host.hosts.peer_reaches_node()
