@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyagent.errors import UsageError
@@ -33,7 +33,7 @@ class Question:
     """Everything that a command line says of a packet and its way.
 
     ``node`` and ``direction`` keep to the hooks of one host or of one direction; ``interface`` is where the
-    packet enters (leaves, for egress alone).
+    packet enters, or where it leaves if it is only asked about on its way out.
     """
 
     source: End
@@ -93,6 +93,8 @@ class Question:
                 if not self.node
                 else f"the packet crosses no {self.direction or 'such'} hook of {self.node}"
             )
+        if self.interface and not any(each.direction == "ingress" for each in found):
+            return tuple(replace(each, interface=self.interface) for each in found)
         return tuple(found)
 
     def _is_asked(self, crossing: Crossing) -> bool:
@@ -126,8 +128,7 @@ class Question:
     ) -> Crossing:
         if direction == "ingress":
             return Crossing(node, self.interface or inbound(hosts, node, packet), "ingress", packet)
-        named = self.interface if self.direction == "egress" else ""
-        return Crossing(node, named or outbound(hosts, node, packet), "egress", packet, received)
+        return Crossing(node, outbound(hosts, node, packet), "egress", packet, received)
 
 
 def _version(host: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 from msgspec.structs import replace
@@ -17,8 +18,6 @@ from pyagent.errors import AutohepError
 from pyagent.model import GlobalNetworkSet, HostEndpoint, KubeControllersConfiguration, Node, Resource
 from pyagent.model.config import AutoHostEndpointConfig
 from pyagent.model.facts import HostFacts, InterfaceFacts
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOPBACK = InterfaceFacts("lo", 1, ("127.0.0.1", "::1"))
 #: Interfaces of which nobody says the name are called by this and a number from 0.
@@ -107,7 +106,7 @@ class Hosts:
         found = [address for endpoint in self.endpoints(node) for address in endpoint.spec.expected_ips]
         if node in self._nodes:
             found += expected_ips(self._nodes[node], lambda _: None)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(each for each in found if is_address(each)))
 
     def address(self, node: str, version: int) -> str | None:
         """The node's first address of a version."""
@@ -116,13 +115,17 @@ class Hosts:
         )
 
     def owner(self, address: str) -> str | None:
-        """The node that has an address, by itself or in a pod of it."""
-        wanted = ipaddress.ip_address(address)
+        """The node that has an address, by itself or in a pod of it; of several the first by name."""
+        return self._owners.get(str(ipaddress.ip_address(address)))
+
+    @cached_property
+    def _owners(self) -> dict[str, str]:
+        found: dict[str, str] = {}
         for node in sorted(self.names):
             pods = [each for _, addresses in self.pods(node) for each in addresses]
-            if any(ipaddress.ip_address(each) == wanted for each in (*self.addresses(node), *pods)):
-                return node
-        return None
+            for each in (*self.addresses(node), *pods):
+                found.setdefault(str(ipaddress.ip_address(each)), node)
+        return found
 
     def pods(self, node: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The node's pods: interface and addresses."""
@@ -183,9 +186,8 @@ class Hosts:
             for group in self.world.of(GlobalNetworkSet).values()
             for net in group.spec.nets
         ]
-        own = {address for node in self.names for address in self.addresses(node)}
         for text in _STRANGERS[version]:
-            if text not in own and not any(ipaddress.ip_address(text) in net for net in nets):
+            if text not in self._owners and not any(ipaddress.ip_address(text) in net for net in nets):
                 return text
         raise AutohepError(
             f"every address kept for 'external' is in a GlobalNetworkSet ({', '.join(_STRANGERS[version])}): "

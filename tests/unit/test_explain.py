@@ -154,6 +154,8 @@ def test_node_and_direction_and_interface_narrow_the_way():
     assert hooks(ask("n2", "n1:80/tcp", node="n1")) == ["ingress at n1 eth0"]
     assert hooks(ask("n2", "n1:80/tcp", direction="egress")) == ["egress at n2 eth0"]
     assert hooks(ask("n2", "n1:80/tcp", node="n1", interface="eth7")) == ["ingress at n1 eth7"]
+    assert hooks(ask("n2", "n1:80/tcp", interface="eth7")) == ["egress at n2 eth0", "ingress at n1 eth7"]
+    assert hooks(ask("n2", "external:80/tcp", interface="eth7")) == ["egress at n2 eth7"]
     with pytest.raises(UsageError, match="crosses no egress hook of n1"):
         ask("n2", "n1:80/tcp", node="n1", direction="egress")
 
