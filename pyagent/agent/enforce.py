@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pyagent.abi import TableKind
 from pyagent.agent.boot import Boot, Placement
+from pyagent.agent.counting import Counting
 from pyagent.agent.state import StateDirectory
 from pyagent.attach import links
 from pyagent.attach.outcome import Change, Report, XdpReport
@@ -20,7 +21,7 @@ from pyagent.bpf.pins import Pins
 from pyagent.calc import Calculator, NodeView, World, settings
 from pyagent.calc.configuration import Settings
 from pyagent.compiler import Image, compile_image
-from pyagent.dataplane import Dataplane, Interface
+from pyagent.dataplane import UNKNOWN, Dataplane, Interface
 from pyagent.dataplane.seed import seed
 from pyagent.errors import AutohepError, DriftError
 from pyagent.model.facts import HostFacts
@@ -87,6 +88,7 @@ class Enforcer:
         self._checked = time.monotonic()
         self._drifts: list[str] = []
         self._kept: tuple[int, Placement] | None = None
+        self._counting = Counting(dataplane, state)
 
     def enforce(self, world: World) -> Enforced:
         """Put in force what ``world`` means for this host as it is now.
@@ -94,6 +96,7 @@ class Enforcer:
         A policy set that cannot be compiled or written leaves the last one in force and is reported.
         """
         self._check()
+        self._counting.checkpoint()
         configured = settings(world, self._node)
         present = links.list_links()
         facts = links.host_facts(self._node, present, configured.is_workload)
@@ -109,6 +112,9 @@ class Enforcer:
         except AutohepError as error:
             problem = str(error)
             log.error("policy not enforced generation=%d reason=%r", self._dataplane.generation, problem)
+            if self._in_force is not None:
+                view = _as_in_force(view, self._in_force)
+                self._cover(view, facts, excluded)
         self._keep_for_boot(view, configured)
         reports = self._attach(view, facts, excluded)
         for warning in view.warnings:
@@ -147,6 +153,7 @@ class Enforcer:
         if not in_force:
             self._seed(facts)
             self._dataplane.apply(boot.image, interfaces, boot.placement.failsafes)
+            self._counting.replaced(boot.image)
             log.warning("no datastore, saved policy in force generation=%d", boot.image.generation)
         elif in_force == boot.image.generation:
             self._dataplane.set_interfaces(interfaces)
@@ -215,6 +222,7 @@ class Enforcer:
         self._dataplane.apply(image, interfaces, view.failsafes)
         self._in_force = view
         self._state.write_image(image)
+        self._counting.replaced(image)
         log.info(
             "policy in force generation=%d endpoints=%d rules=%d bytes=%d compile_ms=%.1f apply_ms=%.1f",
             image.generation,
@@ -225,23 +233,31 @@ class Enforcer:
             (time.monotonic() - compiled) * 1e3,
         )
 
+    def _cover(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> None:
+        """Tell the program of the interfaces there are, within the image in force."""
+        try:
+            self._dataplane.set_interfaces(self._interfaces(view, facts, excluded))
+        except AutohepError as error:
+            log.error("interfaces not covered reason=%r", str(error))
+
     def _interfaces(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> list[Interface]:
         names = [endpoint.name for endpoint in view.endpoints]
         numbers = self._state.endpoint_numbers(names)
-        found = []
-        for interface in facts.interfaces:
-            slot = view.interfaces.get(interface.name)
-            found.append(
-                Interface(
-                    index=interface.index,
-                    slot=slot,
-                    endpoint=0 if slot is None else numbers[names[slot]],
-                    workload=interface.workload,
-                    excluded=interface.name in excluded,
-                    layer3=interface.layer3,
-                )
+
+        def interface(index: int, slot: int | None, **facts_of_it: bool) -> Interface:
+            return Interface(index, slot, 0 if slot is None else numbers[names[slot]], **facts_of_it)
+
+        found = [
+            interface(
+                each.index,
+                view.interfaces.get(each.name),
+                workload=each.workload,
+                excluded=each.name in excluded,
+                layer3=each.layer3,
             )
-        return found
+            for each in facts.interfaces
+        ]
+        return [*found, interface(UNKNOWN, view.wildcard)]
 
     def _attach(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> list[Report]:
         if not self._dataplane.generation:
@@ -288,6 +304,18 @@ def _tables_of(view: NodeView) -> tuple[object, ...]:
         view.node_ports,
         view.pod_to_host,
     )
+
+
+def _as_in_force(view: NodeView, in_force: NodeView) -> NodeView:
+    """The newest view's interfaces with the endpoints of the image that stays in force."""
+    slots = {endpoint.name: endpoint.slot for endpoint in in_force.endpoints}
+    names = [endpoint.name for endpoint in view.endpoints]
+    # An endpoint that the image does not know yet: its interfaces keep what they had.
+    covered = {
+        name: slots.get(names[slot], in_force.interfaces.get(name, in_force.wildcard))
+        for name, slot in view.interfaces.items()
+    }
+    return replace(in_force, interfaces={name: slot for name, slot in covered.items() if slot is not None})
 
 
 def _bridge_ports(present: tuple[links.Link, ...], view: NodeView) -> dict[str, str]:

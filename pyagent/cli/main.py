@@ -32,6 +32,8 @@ COMMANDS = {
     "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
     "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),
     "rescue": ("pyagent.cli.rescue:rescue", "Let everything pass for a while, when policy locked you out."),
+    "bpf": ("pyagent.cli.bpf:bpf", "Look into the maps of this node's firewall."),
+    "report": ("pyagent.cli.report:report", "Say which rules were hit, and which never."),
     "uninstall-node": ("pyagent.cli.daemons:uninstall_node", "Take the firewall off this host."),
     "completion": ("pyagent.cli.completion:completion", "Print a shell's completion script."),
     "version": ("pyagent.cli.version:version", "Print the version."),

@@ -112,6 +112,52 @@ class Walker:
     def _table(self, at: int) -> dict[str, int]:
         return dict(zip(abi.IMAGE_TABLE_FIELDS, abi.IMAGE_TABLE.unpack_from(self._bytes, at), strict=True))
 
+    # ---- the tries' nodes, for who goes through all of them ----
+
+    @property
+    def whole(self) -> memoryview:
+        """The image's bytes, as many as its header says."""
+        return self._bytes[: self.header["size"]]
+
+    def root4(self) -> memoryview:
+        """The entries of the IPv4 root."""
+        root = self.header["trie4_at"] // 2
+        return self._u16[root : root + abi.TRIE4_ROOT]
+
+    def block4(self, entry: int) -> memoryview:
+        """The entries of an IPv4 block."""
+        block = self.header["trie4_at"] // 2 + abi.TRIE4_ROOT + (entry & ~abi.TRIE4_BLOCK) * 256
+        return self._u16[block : block + 256]
+
+    def branch6(self, entry: int) -> memoryview:
+        """The entries of an IPv6 branch node."""
+        node = self._node6(entry) // 4
+        return self._u32[node : node + 256]
+
+    def skip6(self, entry: int) -> tuple[int, int, int, int, int]:
+        """An IPv6 skip node: mask and value of the next 128 bits, match, miss, bytes taken."""
+        mask_high, mask_low, high, low, match, miss, taken = abi.TRIE6_SKIP_NODE.unpack_from(
+            self._bytes, self._node6(entry)
+        )
+        return mask_high << 64 | mask_low, high << 64 | low, match, miss, taken
+
+    def slot_tables(self, slot: int) -> dict[TableKind, dict[str, int]]:
+        """The tables of an endpoint: their header fields."""
+        places = abi.IMAGE_SLOT.unpack_from(self._bytes, self.header["slots_at"] + slot * abi.IMAGE_SLOT.size)
+        return {kind: self._table(places[kind]) for kind in TableKind if places[kind]}
+
+    def l4_class(self, index: int) -> int:
+        """The class at an index of the l4 table."""
+        return self._u16[self.header["l4_at"] // 2 + index]
+
+    def source_port_class(self, port: int) -> int:
+        """The class of a source port; 0 where no rule names any."""
+        at = self.header["sport_at"]
+        return self._u16[at // 2 + port] if at else 0
+
+    def _node6(self, entry: int) -> int:
+        return self.header["trie6_at"] + (entry & ~abi.TRIE6_KIND) * 8
+
     def _class4(self, address: int) -> int:
         root = self.header["trie4_at"] // 2
         entry = self._u16[root + (address >> 16)]
@@ -125,7 +171,7 @@ class Walker:
     def _class6(self, address: int) -> int:
         entry = self.header["trie6_root"]
         for _ in range(abi.TRIE6_STEPS):
-            node = self.header["trie6_at"] + (entry & ~abi.TRIE6_KIND) * 8
+            node = self._node6(entry)
             if entry & abi.TRIE6_KIND == abi.TRIE6_BRANCH:
                 entry = self._u32[node // 4 + (address >> 120)]
                 address = address << 8 & _ALL6

@@ -30,9 +30,15 @@ _ZERO: Final = bytes(4)
 _FLAGS_AT: Final = 16  # offset of flags in struct image_header
 
 
+#: The index under which the program looks for an interface it does not know.
+UNKNOWN: Final = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """What the program must know of one interface. ``slot`` None: no endpoint applies to it.
+
+    Index :data:`UNKNOWN` stands for every interface that the program has not been told of.
 
     ``endpoint`` is the endpoint's lasting number (a bit of flow.approved), whatever its slot.
     """
@@ -115,6 +121,16 @@ class Dataplane:
         """A copy of the image of the generation in force; empty if there is none."""
         return self._read(self.generation & 1) if self.generation else b""
 
+    def image_of(self, generation: int) -> bytes:
+        """A copy of the image of a generation; empty if neither side holds it any more."""
+        data = self._read(generation & 1)
+        header = (
+            dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(data), strict=True))
+            if data
+            else {}
+        )
+        return data if header.get("generation") == generation else b""
+
     def apply(self, image: Image, interfaces: Iterable[Interface], failsafes: Sequence[Failsafe]) -> None:
         """Put a generation in force. ``image`` was compiled for :attr:`next_generation`.
 
@@ -191,6 +207,9 @@ class Dataplane:
             entry = _ifstate(interface, before, sides)
             if entry == before:
                 continue
+            if index == UNKNOWN:
+                self._maps["ifstate_more"].set(_ZERO, abi.IFSTATE.pack(*entry[:6], 0))
+                continue
             place = index % places
             taken = abi.IFSTATE.unpack(self._maps["ifstate"].get(struct.pack("=I", place)) or bytes(16))[0]
             if taken in (0, index):
@@ -203,14 +222,14 @@ class Dataplane:
                 self._maps["ifstate_more"].set(struct.pack("=I", index), abi.IFSTATE.pack(*entry[:6], 0))
 
     def _known_interfaces(self) -> dict[int, tuple[int, ...]]:
-        entries = [abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate"].items()]
-        entries += [abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate_more"].items()]
-        return {entry[0]: entry for entry in entries if entry[0]}
+        direct = (abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate"].items())
+        more = (abi.IFSTATE.unpack(value) for _, value in self._maps["ifstate_more"].items())
+        return {**{entry[0]: entry for entry in direct if entry[0]}, **{entry[0]: entry for entry in more}}
 
     def _forget_interface(self, index: int, places: int) -> None:
         key = struct.pack("=I", index % places)
         held = self._maps["ifstate"].get(key)
-        if held is not None and abi.IFSTATE.unpack(held)[0] == index:
+        if index != UNKNOWN and held is not None and abi.IFSTATE.unpack(held)[0] == index:
             self._maps["ifstate"].set(key, bytes(abi.IFSTATE.size))
         else:
             self._maps["ifstate_more"].delete(struct.pack("=I", index))

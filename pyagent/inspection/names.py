@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from pyagent.compiler.saved import METADATA, load_metadata
-from pyagent.errors import AutohepError
+from pyagent.errors import AutohepError, UsageError
 from pyagent.model.packet import PROTOCOL_NUMBERS
 
 _PROTOCOLS: Final = {number: name.lower() for name, number in reversed(PROTOCOL_NUMBERS.items())}
@@ -17,6 +17,18 @@ _PROTOCOLS: Final = {number: name.lower() for name, number in reversed(PROTOCOL_
 def protocol_name(number: int) -> str:
     """``tcp``, ``udp``, ...; a number without a name as itself."""
     return _PROTOCOLS.get(number, str(number))
+
+
+def protocol_number(text: str) -> int:
+    """The number of a protocol given by name or number. Raises UsageError if there is none."""
+    number = {name: number for number, name in _PROTOCOLS.items()}.get(text.lower())
+    if number is None and text.isascii() and text.isdigit() and int(text) <= 255:
+        number = int(text)
+    if number is None:
+        raise UsageError(
+            f"protocol '{text}' is not known (known: {', '.join(_PROTOCOLS.values())}, 0 to 255)"
+        )
+    return number
 
 
 def interface_name(index: int) -> str:
