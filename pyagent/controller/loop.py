@@ -8,9 +8,10 @@ import logging
 import os
 from collections.abc import Mapping
 
+from pyagent.controller.leader import Election, Terms
 from pyagent.controller.reconcile import KINDS, Reconciler, Report, State
 from pyagent.controller.settings import Environment
-from pyagent.datastore import Datastore, EventType, WatchEvent
+from pyagent.datastore import Datastore, EventType, Leases, WatchEvent
 from pyagent.errors import DatastoreError
 from pyagent.model import Node, Resource
 
@@ -24,14 +25,26 @@ RETRY_S = 1.0
 
 
 async def run(
-    datastore: Datastore, resync: float = RESYNC_S, environment: Mapping[str, str] | None = None
+    datastore: Datastore,
+    resync: float = RESYNC_S,
+    environment: Mapping[str, str] | None = None,
+    terms: Terms | None = None,
 ) -> None:
     """Keep the host endpoints as they should be until cancelled.
 
     ``resync``: seconds between passes that read everything anew. Raises SettingsError at once if an
-    environment variable (the process's unless given) is bad. A datastore that is away is waited for.
+    environment variable (the process's unless given) is bad. A datastore that is away is waited for. Where
+    the datastore has leases, several controllers agree on one that works, on ``terms``.
     """
     reconciler = Reconciler(datastore, Environment.read(os.environ if environment is None else environment))
+    leases: Leases | None = getattr(datastore, "leases", None)
+    if leases is None:
+        await _keep(datastore, reconciler, resync)
+    else:
+        await Election(leases, terms=terms).lead(lambda: _keep(datastore, reconciler, resync))
+
+
+async def _keep(datastore: Datastore, reconciler: Reconciler, resync: float) -> None:
     pause = RETRY_S
     while True:
         follower = _Follower(datastore, reconciler, resync)

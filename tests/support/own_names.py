@@ -38,7 +38,7 @@ class OwnNames:
 
     def create(self, resource: R) -> R:
         if resource.metadata.namespace:
-            self._use(self._outer(resource.metadata.namespace))
+            self.use(self._outer(resource.metadata.namespace))
         return self._through(self.inner.create, resource)
 
     def update(self, resource: R) -> R:
@@ -69,7 +69,8 @@ class OwnNames:
                     if each.name in self._names:
                         self.inner.delete(kind, each.name, each.metadata.namespace)
 
-    def _use(self, namespace: str) -> None:
+    def use(self, namespace: str) -> None:
+        """Make a namespace unless it was made before; it is removed with the rest."""
         if namespace not in self.namespaces:
             self.namespaces.add(namespace)
             self._make_namespace(namespace)

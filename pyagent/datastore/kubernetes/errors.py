@@ -79,12 +79,12 @@ def refusal(
     """The error that an answer other than 2xx stands for; ``kind`` and ``name`` say what was asked for."""
     status = parse_status(body)
     message = status.message or _quote(body)
-    if code == 404:
-        if status.reason == "NotFound" and name:
-            return NotFoundError(kind, name)
-        return NotServedError(
-            code, f"the API server does not serve {kind}: is its CRD installed? ({message})"
-        )
+    if code == 404 and not status.details.name:
+        # Of a missing object, or namespace, a server says the name.
+        reason = f"the API server does not serve {kind}: is its CRD installed? ({message})"
+        return NotServedError(code, reason)
+    if code == 404 and status.details.name == name:
+        return NotFoundError(kind, name)
     if code == 409:
         exists = status.reason == "AlreadyExists"
         return AlreadyExistsError(kind, name) if exists else ConflictError(kind, name)
