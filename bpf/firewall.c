@@ -360,15 +360,21 @@ static __always_inline __u32 judge_and_report(struct __sk_buff *skb, void *data,
 	return reason;
 }
 
+/* An interface the agent does not know yet is judged by the wildcard endpoint,
+ * which stands at index 0.
+ */
 static __always_inline const struct ifstate *interface_of(__u32 ifindex)
 {
-	__u32 place = ifindex & (IFSTATE_MAX - 1);
+	__u32 place = ifindex & (IFSTATE_MAX - 1), unknown = 0;
 	const struct ifstate *interface =
 		bpf_map_lookup_elem(MAP(ifstate), &place);
 
 	if (likely(interface && interface->ifindex == ifindex))
 		return interface;
-	return bpf_map_lookup_elem(MAP(ifstate_more), &ifindex);
+	interface = bpf_map_lookup_elem(MAP(ifstate_more), &ifindex);
+	if (interface)
+		return interface;
+	return bpf_map_lookup_elem(MAP(ifstate_more), &unknown);
 }
 
 /* Parses and judges a packet at an interface that has an endpoint. */

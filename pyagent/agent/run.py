@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,12 +62,31 @@ async def run(datastore: Watched, options: AgentOptions) -> None:
         pins = Pins(options.instance)
         ensure_bpffs()
         pins.create()
-        image_bytes = await asyncio.to_thread(_load, pins, options)
-        with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
-            enforcer = Enforcer(
-                options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
-            )
-            await _Agent(Mirror(datastore), enforcer, state, options).live()
+        with _claimed(pins):
+            await _live(datastore, options, state, pins)
+
+
+async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory, pins: Pins) -> None:
+    image_bytes = await asyncio.to_thread(_load, pins, options)
+    with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
+        enforcer = Enforcer(
+            options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
+        )
+        await _Agent(Mirror(datastore), enforcer, state, options).live()
+
+
+@contextmanager
+def _claimed(pins: Pins) -> Iterator[None]:
+    """Make sure that this is the only agent of these pins, whatever its state directory."""
+    directory = os.open(pins.base / pins.instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AutohepError(f"another agent runs as instance {pins.instance}; stop it first") from error
+        yield
+    finally:
+        os.close(directory)
 
 
 def _load(pins: Pins, options: AgentOptions) -> int:

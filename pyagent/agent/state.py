@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from pyagent.agent.boot import Boot, pack, unpack
 from pyagent.compiler.image import Image
 from pyagent.compiler.saved import IMAGE, METADATA
 from pyagent.errors import AutohepError
+
+log = logging.getLogger(__name__)
 
 STATUS: Final = "status.json"
 ENDPOINTS: Final = "endpoints.json"
@@ -59,16 +62,19 @@ class StateDirectory:
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Say how things stand."""
-        self._replace(STATUS, json.dumps(status, indent=1).encode())
+        self._keep(STATUS, json.dumps(status, indent=1).encode())
 
     def write_image(self, image: Image) -> None:
         """Keep what was put in force, for inspection and for a start without datastore."""
-        self._replace(IMAGE, bytes(image.data))
+        self._keep(IMAGE, bytes(image.data))
         metadata = {"slots": image.slots, **image.metadata, **image.outline()}
-        self._replace(METADATA, json.dumps(metadata).encode())
+        self._keep(METADATA, json.dumps(metadata).encode())
 
     def write_boot(self, boot: Boot) -> None:
-        """Keep what a start without datastore puts in force; it outlives a loss of power."""
+        """Keep what a start without datastore puts in force; it outlives a loss of power.
+
+        Raises OSError if the disk does not take it; what was kept before is then still there.
+        """
         self._replace(BOOT, pack(boot), durable=True)
 
     def read_boot(self) -> Boot | None:
@@ -91,7 +97,7 @@ class StateDirectory:
             if name not in kept:
                 kept[name] = free.pop(0) if free else abi.ENDPOINTS_MAX - 1
         if kept != before:
-            self._replace(ENDPOINTS, json.dumps(kept).encode())
+            self._keep(ENDPOINTS, json.dumps(kept).encode())
         return kept
 
     def _read_numbers(self) -> dict[str, int]:
@@ -100,6 +106,13 @@ class StateDirectory:
             return {str(name): int(number) for name, number in raw.items()}
         except (FileNotFoundError, ValueError, AttributeError):
             return {}
+
+    def _keep(self, name: str, content: bytes) -> None:
+        """Replace a file; a full disk is no reason not to enforce."""
+        try:
+            self._replace(name, content)
+        except OSError as error:
+            log.warning("not saved file=%s reason=%r", self.path / name, str(error))
 
     def _replace(self, name: str, content: bytes, *, durable: bool = False) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pyagent.dataplane.kernel import Dataplane, Interface
+from pyagent.dataplane.kernel import UNKNOWN, Dataplane, Interface
 
-__all__ = ["Dataplane", "Interface"]
+__all__ = ["UNKNOWN", "Dataplane", "Interface"]

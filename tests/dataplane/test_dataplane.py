@@ -14,7 +14,7 @@ from pyagent.bpf import loader, syscall, testrun
 from pyagent.bpf.pins import Pins
 from pyagent.calc.view import Failsafe
 from pyagent.compiler import Image, compile_image
-from pyagent.dataplane import Dataplane, Interface
+from pyagent.dataplane import UNKNOWN, Dataplane, Interface
 from pyagent.errors import CapacityError, DriftError
 from pyagent.model import Resource
 from tests.support import frames
@@ -177,6 +177,24 @@ def test_no_packet_is_judged_by_a_mixture_of_two_generations(kernel: Kernel) -> 
         thread.join()
         os.close(program)
     assert seen == {"allowed": {PASS}, **{name: {DROP} for name in denied}}
+
+
+def test_an_interface_nobody_told_of_is_judged_by_the_wildcard_endpoint(kernel: Kernel) -> None:
+    web = policy("web", allow(**tcp_from("10.0.0.0/8", 80)), selector="all()")
+    view = view_of(ENDPOINT, web)
+    program = syscall.obj_get(kernel.pins.program("tc_ingress"))
+    verdicts = {}
+    try:
+        for wildcard in (None, 0):
+            image = compile_image(view, kernel.dataplane.next_generation)
+            kernel.dataplane.apply(image, [Interface(UNKNOWN, wildcard)], [])
+            verdicts[wildcard] = [
+                testrun.run(program, frames.frame(tcp("10.7.0.9", port=port)), ifindex=ETH0).verdict
+                for port in (80, 81)
+            ]
+    finally:
+        os.close(program)
+    assert verdicts == {None: [PASS, PASS], 0: [PASS, DROP]}
 
 
 def tcp_from(net: str, ports: int | str) -> dict[str, object]:
