@@ -80,7 +80,7 @@ REQUIRED: dict[Struct, tuple[str, ...]] = {
     EndpointPort: ("name", "port", "protocol"),
     Rule: ("action",),
     ServiceMatch: ("name",),
-    ProtoPort: ("port", "protocol"),
+    ProtoPort: ("protocol",),  # port 0, any port, is left out when written
     HostEndpointTemplate: ("generateName",),
 }
 
@@ -151,7 +151,9 @@ FIELDS: dict[tuple[Struct, str], dict[str, Any]] = {
         "x-kubernetes-list-map-keys": ["generateName"],
     },
     (HostEndpointTemplate, "generate_name"): {"minLength": 1, **_NAME},
-    (HostEndpointTemplate, "interface_cidrs"): {"items": _NET},
+    (HostEndpointTemplate, "interface_cidrs"): {
+        "items": {"maxLength": 49, "pattern": r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
+    },
     (HostEndpointTemplate, "interface_pattern"): {"maxLength": 1024},
     (HostEndpointTemplate, "node_selector"): _SELECTOR,
     (PlainControllerConfig, "reconciler_period"): _DURATION,
@@ -238,6 +240,18 @@ _GOOD_PORTS = tuple(
     for field in ("ports", "notPorts")
 )
 
+
+def _nowhere(direction: str, what: str) -> str:
+    """CEL for: no rule ``r`` of a direction is so."""
+    return f"!has(self.{direction}) || !self.{direction}.exists(r, {what})"
+
+
+def _without_namespace(side: str) -> str:
+    services = f"r.{side}.services"
+    return f"has(r.{side}) && has({services}) && !({_set(f'{services}.namespace')})"
+
+
+_DESTINATION_PORTS = " || ".join(f"({_set(f'self.destination.{name}')})" for name in ("ports", "notPorts"))
 _BEFORE_ROUTING = f"({_true('self.doNotTrack')}) || ({_true('self.preDNAT')})"
 _BESIDE_SERVICES = " || ".join(
     f"({_set(f'self.{field}')})"
@@ -261,6 +275,7 @@ RULES: dict[Struct, tuple[tuple[str, str], ...]] = {
             "type(self.protocol) == string || self.protocol in [6, 17, 132]",
             "protocol must be TCP, UDP or SCTP (or 6, 17 or 132)",
         ),
+        ("self.name.matches('[a-z]')", "a port's name needs a letter"),
     ),
     GlobalNetworkPolicy: (
         _POLICY_NAME,
@@ -284,6 +299,23 @@ RULES: dict[Struct, tuple[tuple[str, str], ...]] = {
             f"({_true('self.applyOnForward')}) || !({_BEFORE_ROUTING})",
             "applyOnForward must be true if doNotTrack or preDNAT is true",
         ),
+        (_nowhere("egress", "has(r.http)"), "http is for ingress rules only"),
+        (
+            _nowhere("ingress", "has(r.destination) && has(r.destination.services)"),
+            "services can only be an ingress rule's source or an egress rule's destination",
+        ),
+        (
+            _nowhere("egress", "has(r.source) && has(r.source.services)"),
+            "services can only be an ingress rule's source or an egress rule's destination",
+        ),
+        (
+            _nowhere("ingress", _without_namespace("source")),
+            "services need a namespace",
+        ),
+        (
+            _nowhere("egress", _without_namespace("destination")),
+            "services need a namespace",
+        ),
     ),
     Rule: (
         *_rule_ports("source.ports"),
@@ -298,6 +330,14 @@ RULES: dict[Struct, tuple[tuple[str, str], ...]] = {
         *_family("protocol"),
         *_family("notProtocol"),
         ("!has(self.http) || self.action == 'Allow'", "http needs action Allow"),
+        (
+            "!has(self.http) || !has(self.protocol) || self.protocol == 'TCP' || self.protocol == 6",
+            "http needs protocol TCP or none",
+        ),
+        (
+            f"!has(self.destination) || !has(self.destination.services) || !({_DESTINATION_PORTS})",
+            "a destination with services cannot have ports: the service brings its own",
+        ),
     ),
     ICMPFields: (("!has(self.code) || has(self.type)", "an ICMP code needs a type"),),
     EntityRule: (
