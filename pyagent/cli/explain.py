@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from pyagent import manifest
+from pyagent.bpf.pins import Pins
 from pyagent.cli.engines import engine_option, parse_engines
+from pyagent.cli.node import pins_options, state_option
 from pyagent.cli.settings import Settings, pass_settings, where_options
 from pyagent.cli.sources import read_sources
 from pyagent.cli.targets import filename_option, recursive_option
@@ -13,6 +18,9 @@ from pyagent.explain import Question, lines, parse_end, to_json
 from pyagent.explain import explain as explain_packet
 from pyagent.inquiry import Hosts
 from pyagent.reference import FlowState
+
+if TYPE_CHECKING:
+    from pyagent.inquiry.running import Running
 
 
 @click.command(short_help="Say what becomes of a packet, and why.")
@@ -34,9 +42,14 @@ from pyagent.reference import FlowState
     help="What is known of the packet's flow.",
 )
 @engine_option
+@click.option(
+    "--running", is_flag=True, help="Ask what the agent of this node has in force, too (needs root)."
+)
 @filename_option
 @recursive_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to report.")
+@state_option
+@pins_options
 @where_options
 @pass_settings
 def explain(
@@ -50,6 +63,9 @@ def explain(
     ipv6: bool,
     flow: str,
     engine: str,
+    running: bool,
+    pins: Pins,
+    state_directory: Path,
     filenames: tuple[str, ...],
     recursive: bool,
     output: str,
@@ -74,10 +90,17 @@ def explain(
         flow=FlowState(flow.capitalize()),
     )
     sources, resources = read_sources(settings, filenames, recursive=recursive)
-    found = explain_packet(Hosts(resources), question, parse_engines(engine))
+    in_force = _in_force(pins, state_directory) if running else None
+    found = explain_packet(Hosts(resources), question, parse_engines(engine), in_force)
     if output == "json":
         click.echo(manifest.dump_json(to_json(found, sources)).rstrip("\n"))
     else:
         click.echo("\n".join(lines(found, sources)))
     if not found.agreed:
         raise click.exceptions.Exit(1)
+
+
+def _in_force(pins: Pins, state_directory: Path) -> Running:
+    from pyagent.inquiry.running import Running  # noqa: PLC0415 (who does not ask the kernel needs no part of it)
+
+    return Running(pins, state_directory)

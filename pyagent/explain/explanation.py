@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -13,6 +14,9 @@ from pyagent.inquiry import UNPRIVILEGED, Answer, Crossing, Engines, Hosts, disa
 from pyagent.model import GlobalNetworkPolicy, Resource, StagedGlobalNetworkPolicy
 from pyagent.model.packet import Packet
 from pyagent.reference import Decision, FlowState
+
+if TYPE_CHECKING:
+    from pyagent.inquiry.running import Running
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,15 @@ class Explanation:
         return not any(hook.disagreement for hook in self.hooks)
 
 
-def explain(hosts: Hosts, question: Question, engines: Sequence[str] = UNPRIVILEGED) -> Explanation:
+def explain(
+    hosts: Hosts,
+    question: Question,
+    engines: Sequence[str] = UNPRIVILEGED,
+    running: Running | None = None,
+) -> Explanation:
     """Follow a packet until something drops it, by the reference; ``engines`` are asked about every hook.
+
+    ``running``: what an agent has in force, which is asked about the hooks of its node.
 
     Raises UsageError for a packet that cannot be asked about, and what the kernel engine raises.
     """
@@ -73,6 +84,8 @@ def explain(hosts: Hosts, question: Question, engines: Sequence[str] = UNPRIVILE
         for crossing in crossings:
             ready = Engines(hosts, crossing.node, crossing.interface, kernel=kernel)
             answers = ready.ask(engines, crossing, question.flow)
+            if running is not None and running.node == crossing.node:
+                answers += (running.ask(ready.view, ready.facts, crossing, question.flow),)
             hooks.append(_hook(hosts, crossing, question.flow, answers))
             if not hooks[-1].decision.allowed:
                 break

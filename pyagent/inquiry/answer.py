@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pyagent.abi import Reason
+from pyagent.abi import Direction, Reason
+from pyagent.compiler.pipeline import Pipeline
 from pyagent.inquiry.route import Crossing
+from pyagent.reference import FlowState
 
 REFERENCE, IMAGE, KERNEL = "reference", "image", "kernel"
+#: What an agent has put in force, asked beside the engines.
+RUNNING: Final = "running"
 #: The engines there are, by name, and those that need nothing.
 ENGINES: Final = (REFERENCE, IMAGE, KERNEL)
 UNPRIVILEGED: Final = (REFERENCE, IMAGE)
@@ -60,6 +64,37 @@ class Answer:
             "logged": list(self.logged),
             "staged": dict(self.staged),
         }
+
+
+_KNOWN: Final = {
+    FlowState.NEW: Reason.NONE,
+    FlowState.ESTABLISHED: Reason.FLOW,
+    FlowState.RELATED: Reason.RELATED,
+}
+
+
+def image_answer(
+    name: str,
+    pipeline: Pipeline,
+    metadata: Mapping[str, Any],
+    crossing: Crossing,
+    flow: FlowState,
+) -> Answer:
+    """What an image says, looked up as the program does; ``metadata`` has the names for its numbers."""
+    direction = Direction[crossing.direction.upper()]
+    judged = pipeline.judge(
+        crossing.interface, direction, crossing.packet, received=crossing.received, known=_KNOWN[flow]
+    )
+    met = [metadata["verdicts"][walked.verdict_id] for _, walked in judged.walked]
+    by_table = judged.reason in BY_TABLE and judged.rule
+    return Answer(
+        name,
+        judged.allowed,
+        judged.reason,
+        str(metadata["rules"][str(judged.rule)]) if by_table else "",
+        tuple(metadata["rules"][str(key)] for verdict in met for key in verdict["logs"]),
+        tuple(sorted((policy, said) for verdict in met for policy, said in verdict["staged"].items())),
+    )
 
 
 def disagreement(answers: Sequence[Answer], crossing: Crossing) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pyagent.abi import Direction, Reason
+from pyagent.abi import Reason
 from pyagent.calc import NodeView, node_view
 from pyagent.compiler import Image, compile_image
-from pyagent.compiler.pipeline import Judged, Pipeline
-from pyagent.inquiry.answer import BY_TABLE, IMAGE, KERNEL, REFERENCE, Answer
+from pyagent.compiler.pipeline import Pipeline
+from pyagent.inquiry.answer import IMAGE, KERNEL, REFERENCE, Answer, image_answer
 from pyagent.inquiry.hosts import Hosts
 from pyagent.inquiry.route import Crossing
 from pyagent.model.facts import HostFacts
@@ -19,12 +19,6 @@ from pyagent.reference import Decision, Evaluator, FlowState
 
 if TYPE_CHECKING:
     from pyagent.inquiry.kernel import KernelEngine
-
-_KNOWN: Final = {
-    FlowState.NEW: Reason.NONE,
-    FlowState.ESTABLISHED: Reason.FLOW,
-    FlowState.RELATED: Reason.RELATED,
-}
 
 
 @contextmanager
@@ -77,6 +71,11 @@ class Engines:
         assert self._kernel is not None, "who asks the kernel has opened it"
         return self._kernel.ask(self._compiled().view, self.facts, crossing, flow)
 
+    @property
+    def view(self) -> NodeView:
+        """What the resources mean for the node."""
+        return self._compiled().view
+
     def _compiled(self) -> _Compiled:
         if self._image is None:
             self._image = _Compiled(self._hosts, self.facts)
@@ -92,27 +91,7 @@ class _Compiled:
         self._pipeline = Pipeline(self._image, self.view, facts)
 
     def ask(self, crossing: Crossing, flow: FlowState) -> Answer:
-        judged = self._pipeline.judge(
-            crossing.interface,
-            Direction[crossing.direction.upper()],
-            crossing.packet,
-            received=crossing.received,
-            known=_KNOWN[flow],
-        )
-        metadata = self._image.metadata
-        met = [metadata["verdicts"][walked.verdict_id] for _, walked in judged.walked]
-        return Answer(
-            IMAGE,
-            judged.allowed,
-            judged.reason,
-            self._place(judged),
-            tuple(metadata["rules"][str(key)] for verdict in met for key in verdict["logs"]),
-            tuple(sorted((name, said) for verdict in met for name, said in verdict["staged"].items())),
-        )
-
-    def _place(self, judged: Judged) -> str:
-        by_table = judged.reason in BY_TABLE and judged.rule
-        return str(self._image.metadata["rules"][str(judged.rule)]) if by_table else ""
+        return image_answer(IMAGE, self._pipeline, self._image.metadata, crossing, flow)
 
 
 def reference_answer(decision: Decision, crossing: Crossing) -> Answer:

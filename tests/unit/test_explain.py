@@ -286,3 +286,12 @@ def test_the_command_refuses_a_node_that_there_is_not(hepctl):
     result = hepctl("explain", "--from", "external", "--to", "n1:1/tcp", "--node", "n7", "-f", file)
     assert result.exit_code == 1
     assert result.stderr == "there is no node 'n7' among the resources (known: n1, n2)\n"
+
+
+def test_what_is_in_force_cannot_be_asked_where_no_agent_has_been(hepctl, tmp_path):
+    file = hepctl.file("w.yaml", WORLD)
+    question = ("explain", "--from", "external", "--to", "n1:1/tcp", "-f", file)
+    assert hepctl(*question).exit_code == 0
+    result = hepctl(*question, "--running", "--state-dir", str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert "no agent has saved an image there" in result.stderr
