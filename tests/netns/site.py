@@ -61,7 +61,10 @@ class SiteError(Exception):
 
 @dataclass(frozen=True)
 class Probe:
-    """From one place to another (or to a literal address of a place), in each of ``families``."""
+    """From one place to another (or to a literal address), in each of ``families``.
+
+    ``far`` is the peer by whatever address the kernel chooses.
+    """
 
     source: str
     target: str
@@ -95,7 +98,7 @@ class Site:
 
     def namespace(self, place: str) -> str:
         """The namespace of a place, as ``ip netns`` knows it."""
-        return f"{self.name}-{ {'peer2': 'peer', 'loopback': 'node'}.get(place, place) }"
+        return f"{self.name}-{ {'peer2': 'peer', 'far': 'peer', 'loopback': 'node'}.get(place, place) }"
 
     def path(self, place: str) -> Path:
         """The namespace of a place, as a file."""
