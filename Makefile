@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz bench-verdict docs wheel clean
+.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -57,6 +57,9 @@ bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 
 docs: setup ## write docs/maps.md anew from the C sources
 	@$(PYTHON) scripts/maps_doc.py
+
+docs-inspection: preflight ## write docs/inspection.md anew from what the commands print (root)
+	@$(PYTHON) scripts/inspection_doc.py
 
 wheel: setup ## dist/*.whl, which carries the C sources
 	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w dist .

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pyagent import abi
 from pyagent.abi import Direction, Reason
@@ -16,7 +16,9 @@ from pyagent.inspection.names import interface_name
 from pyagent.inspection.pinned import Pinned
 
 #: The counter that interfaces share whose own place is taken; loopback's index is never 0.
-SHARED_COUNTER = 0
+SHARED_COUNTER: Final = 0
+#: Interfaces that the program was not told of; they share one entry and one counter.
+OTHERS: Final = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Interface:
 
     @property
     def name(self) -> str:
-        """The interface's name."""
-        return interface_name(self.index)
+        """The interface's name; the entry for those the program was not told of has none."""
+        return interface_name(self.index) if self.index else OTHERS
 
     @property
     def excluded(self) -> bool:
@@ -69,20 +71,20 @@ def interfaces(pinned: Pinned) -> list[Interface]:
         found += [
             Interface(index, (one, two), (first, second), flags, counter, name == "ifstate")
             for index, one, two, first, second, flags, counter in values
-            if index
+            if index or name == "ifstate_more"
         ]
     return sorted(found, key=lambda interface: interface.index)
 
 
 def find_interface(pinned: Pinned, name: str) -> Interface:
-    """The entry of an interface; AutohepError if there is none, or the program does not know it."""
+    """The entry in force for an interface; AutohepError if there is no such interface, or no entry for it."""
     try:
         index = socket.if_nametoindex(name)
     except OSError as error:
         here = ", ".join(name for _, name in socket.if_nameindex())
         raise AutohepError(f"there is no interface {name} here (there are: {here})") from error
-    for entry in interfaces(pinned):
-        if entry.index == index:
+    for entry in reversed(interfaces(pinned)):  # the entry for unknown ones is the last resort
+        if entry.index in (index, 0):
             return entry
     raise AutohepError(f"interface {name} is not known to the firewall: the agent has not told it of it")
 
@@ -101,7 +103,7 @@ def counters(pinned: Pinned, only: str | None = None) -> list[dict[str, Any]]:
     known = [find_interface(pinned, only)] if only else interfaces(pinned)
     places = {entry.counter: entry.name for entry in known if entry.counter != SHARED_COUNTER}
     if any(entry.counter == SHARED_COUNTER for entry in known) or not only:
-        places[SHARED_COUNTER] = "(others)"
+        places[SHARED_COUNTER] = OTHERS
     with pinned.open("counters") as cells:
         return [row for counter, name in sorted(places.items()) for row in _rows(cells, counter, name)]
 

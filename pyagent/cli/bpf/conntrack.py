@@ -70,6 +70,7 @@ def _read(pinned: Pinned, state_directory: Path) -> Iterator[Flow]:
 def dump(pins: Pins, *, state_directory: Path, form: str, wanted: Wanted, limit: int | None) -> None:
     """Show flows: their state, how long they have been idle, what they carried, and what allowed them."""
     chosen = list(itertools.islice(filter(wanted, _read(Pinned(pins), state_directory)), limit))
+    chosen.sort(key=lambda flow: (flow.protocol, flow.remote, flow.local, flow.remote_port, flow.local_port))
     if form == "json":
         show_json([flow.to_json() for flow in chosen])
         return
