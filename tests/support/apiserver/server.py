@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "get":
                 answer = storage.get(kind, target.namespace, target.name)
             case "create":
-                answer = storage.create(kind, target.namespace, body)
+                answer = storage.create(kind, target.namespace, body, dry=query.get("dryRun") == "All")
             case "update":
                 answer = storage.update(kind, target.namespace, target.name, body, status=status)
             case "patch":

@@ -122,7 +122,7 @@ class Storage:
             self._pages[token] = (revision, rest[limit:])
             return rest[:limit], revision, token
 
-    def create(self, kind: Served, namespace: str, body: Object) -> Object:
+    def create(self, kind: Served, namespace: str, body: Object, *, dry: bool = False) -> Object:
         metadata = dict(body.get("metadata") or {})
         name = metadata.get("name", "")
         with self.changed:
@@ -147,7 +147,8 @@ class Storage:
             }
             if kind.status and not kind.keeps_status:
                 new.pop("status", None)
-            return self._store(kind, "ADDED", _valid(kind, new))
+            new = _valid(kind, new)
+            return new if dry else self._store(kind, "ADDED", new)
 
     def update(
         self, kind: Served, namespace: str, name: str, body: Object, *, status: bool = False
