@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz bench-verdict docs docs-inspection wheel clean
+.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz mutation bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -51,6 +51,9 @@ lab-down: preflight ## remove what `make lab` made (root)
 
 fuzz: preflight ## random packets, policies and all three engines: make fuzz PACKETS=2000000 SEED=1 (root)
 	@$(PYTHON) -m tests.fuzz --packets $(or $(PACKETS),200000) --seed $(or $(SEED),1)
+
+mutation: preflight ## deliberate faults in compiler and program, one at a time; each must be noticed (root)
+	@$(PYTHON) -m tests.mutation
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 	@$(PYTHON) -m benchmarks.verdict

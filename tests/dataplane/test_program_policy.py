@@ -59,6 +59,8 @@ def test_both_ends_of_a_port_range_are_inside(kernel: Kernel, protocol: str) -> 
     ports = (1, 7999, 8000, 8005, 8010, 8011, 65535)
     judged = [kernel.judge(packet(port, protocol=protocol)) for port in ports]
     assert judged == [DENY, DENY, ALLOW, ALLOW, ALLOW, DENY, DENY]
+    for other in {"TCP", "UDP", "SCTP"} - {protocol}:
+        assert kernel.judge(packet(8005, protocol=other)) is DENY
 
 
 def test_the_largest_port_range_leaves_out_nothing_but_port_0(kernel: Kernel) -> None:
@@ -107,6 +109,20 @@ def test_every_bit_of_an_ipv6_address_counts(kernel: Kernel) -> None:
     for bit in range(128):
         kernel.forget()
         assert kernel.judge(replace(exact, source=exact.source ^ 1 << bit)) is DENY, bit
+
+
+def test_ipv6_addresses_that_differ_late_are_told_apart(kernel: Kernel) -> None:
+    ports = {"2001:db8:1:2:3:4:5:6": 80, "2001:db8:1:2:3:4:7:8": 443}
+    rules = [
+        rule(protocol="TCP", source={"nets": [f"{address}/128"]}, destination={"ports": [port]})
+        for address, port in ports.items()
+    ]
+    kernel.enforce(endpoint(), policy("p", *rules))
+    for address, open_port in ports.items():
+        for port in (80, 443):
+            judged = kernel.judge(packet(port, source=address))
+            assert judged is (ALLOW if port == open_port else DENY)
+    assert kernel.judge(packet(80, source="2001:db8:1:2:3:4:7:6")) is DENY
 
 
 def test_a_policy_for_one_direction_leaves_the_other_to_the_profile(kernel: Kernel) -> None:
@@ -219,6 +235,13 @@ def test_a_failsafe_does_not_open_a_forwarded_packets_way(kernel: Kernel) -> Non
     kernel.enforce(endpoint(), policy("p", rule("Deny"), applyOnForward=True))
     assert kernel.judge(forwarded_in(22)) is Reason.FORWARD_DENY
     assert kernel.judge(packet(22)) is Reason.FAILSAFE
+
+
+def test_a_failsafe_spares_a_forwarded_packet_prednat_policy(kernel: Kernel) -> None:
+    denying = policy("pre", rule("Deny"), preDNAT=True, applyOnForward=True)
+    kernel.enforce(endpoint(), denying)
+    assert kernel.judge(forwarded_in(22)) is Reason.FORWARD_NONE
+    assert kernel.judge(forwarded_in(23)) is Reason.PREDNAT_DENY
 
 
 def test_what_came_in_elsewhere_is_forwarded_though_it_has_the_hosts_address(kernel: Kernel) -> None:

@@ -20,7 +20,7 @@ from pyagent import abi
 from pyagent.abi import Direction, Reason
 from pyagent.bpf import syscall, testrun
 from pyagent.bpf.clock import Jiffies
-from pyagent.bpf.loader import load
+from pyagent.bpf.loader import PROGRAMS, load
 from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.calc import World, node_view
 from pyagent.calc.view import NodeView
@@ -46,6 +46,7 @@ INTERFACES: Final = {
     "far0": 2 + abi.IFSTATE_MAX,
 }
 PASS, DROP = -1, 2
+XDP_DROP, XDP_PASS = 1, 2
 FLOWS_MAX: Final = 8192
 BASE: Final = Path("/sys/fs/bpf/autohep_test")
 
@@ -143,11 +144,12 @@ class Kernel:
         self._clock = Jiffies()
 
     def _load(self) -> None:
-        loaded = load(self.pins, flows_max=FLOWS_MAX)
+        loaded = load(self.pins, PROGRAMS, flows_max=FLOWS_MAX)
         names = {Direction.INGRESS: "tc_ingress", Direction.EGRESS: "tc_egress"}
         for direction, name in names.items():
             for layer3, suffix in ((False, ""), (True, "_l3")):
                 self._programs[direction, layer3] = syscall.obj_get(loaded.programs[name + suffix])
+        self._xdp = syscall.obj_get(loaded.programs["xdp_ingress"])
         self.dataplane = Dataplane(self.pins, flows_max=FLOWS_MAX)
 
     def __enter__(self) -> Self:
@@ -162,7 +164,7 @@ class Kernel:
         """Unload everything."""
         self.dataplane.close()
         self._clock.close()
-        for descriptor in self._programs.values():
+        for descriptor in (self._xdp, *self._programs.values()):
             os.close(descriptor)
         self.pins.remove()
 
@@ -239,6 +241,14 @@ class Kernel:
         dropped = reason >= abi.REASON_DROPPED
         assert result.verdict == (DROP if dropped else PASS), f"{result.verdict} for {reason.name}"
         return Observed(reason)
+
+    def drops_early(self, data: bytes, interface: str = "eth0") -> bool:
+        """Judge a frame by the XDP program at an interface."""
+        index = INTERFACES[interface]
+        self._before.pop(index, None)  # a drop is counted
+        verdict = testrun.run_xdp(self._xdp, data, ingress_ifindex=index).verdict
+        assert verdict in {XDP_DROP, XDP_PASS}
+        return verdict == XDP_DROP
 
     def repeat(self, data: bytes, runs: int) -> int:
         """Judge a frame at eth0's ingress many times; the mean nanoseconds of a run."""

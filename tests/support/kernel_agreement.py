@@ -13,7 +13,7 @@ from pyagent.abi import Direction, Reason, TableKind
 from pyagent.compiler.pipeline import Judged
 from pyagent.model.packet import ICMP_PROTOCOLS, Packet
 from pyagent.reference import Decision, DirectionName, FlowState
-from tests.support.agreement import Engines, shrink
+from tests.support.agreement import SHRINKS, Engines, shrink
 from tests.support.flows import Memory, Sight, flow_entry, flow_key, is_error
 from tests.support.frames import EXTENSIONS, Wrapping, datagram, frame, random_wrapping
 from tests.support.generate import RandomWorld
@@ -305,7 +305,7 @@ def report(kernel: Kernel, world: RandomWorld, sent: Sent) -> str:
     def differs(smaller: RandomWorld) -> bool:
         return bool(Trio(kernel, smaller).alone(sent).difference)
 
-    small = shrink(world, differs) if differs(world) else world
+    small = shrink(world, differs) if SHRINKS and differs(world) else world
     answers = Trio(kernel, small).alone(sent)
     return describe(small, sent, answers)
 
