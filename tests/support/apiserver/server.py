@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -31,10 +32,11 @@ class ApiServer:
 
     ``watch_list``: "yes", or how a server without it behaves: "event" (ERROR event), "refused" (422),
     "ignored". ``gone``: whether an old version is refused by "event" or by "status". ``bookmark``: seconds
-    between bookmarks. ``users``: rights by token.
+    between bookmarks. ``users``: rights by token. ``tls``: a certificate and its key, to speak HTTPS.
     """
 
-    def __init__(self, storage: Storage | None = None) -> None:
+    def __init__(self, storage: Storage | None = None, tls: tuple[Path, Path] | None = None) -> None:
+        self.tls = tls
         self.storage = storage or Storage()
         self.faults = Faults()
         self.users: dict[str, Rights] = {ADMIN: None}
@@ -87,9 +89,11 @@ class ApiServer:
         """Write a kubeconfig file for this server with a token in a file of its own; the path."""
         (folder / "token").write_text(token + "\n")
         path = folder / "kubeconfig"
+        trust = f", certificate-authority: '{self.tls[0]}'" if self.tls else ""
+        scheme = "https" if self.tls else "http"
         path.write_text(
             "apiVersion: v1\nkind: Config\ncurrent-context: it\n"
-            f"clusters: [{{name: it, cluster: {{server: 'http://127.0.0.1:{self.port}'}}}}]\n"
+            f"clusters: [{{name: it, cluster: {{server: '{scheme}://127.0.0.1:{self.port}'{trust}}}}}]\n"
             "contexts: [{name: it, context: {cluster: it, user: it}}]\n"
             f"users: [{{name: it, user: {{tokenFile: '{folder}/token'}}}}]\n"
         )
@@ -119,6 +123,18 @@ class _Http(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
         super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread: a slow handshake holds nobody up."""
+        if self.api.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.api.tls)
+            self._connections.discard(request)
+            request = context.wrap_socket(request, server_side=True)
+            self._connections.add(request)
+        super().finish_request(request, client_address)
+        if self.api.tls is not None:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         self._connections.discard(request)
