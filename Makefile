@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz mutation bench-verdict docs docs-inspection wheel clean
+.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -51,6 +51,12 @@ lab-down: preflight ## remove what `make lab` made (root)
 
 fuzz: preflight ## random packets, policies and all three engines: make fuzz PACKETS=2000000 SEED=1 (root)
 	@$(PYTHON) -m tests.fuzz --packets $(or $(PACKETS),200000) --seed $(or $(SEED),1)
+
+fuzz-parsers: setup ## coverage-guided fuzzing of all that reads what users write: make fuzz-parsers SECONDS=60
+	@for target in selector failsafe manifest policytest; do \
+		$(PYTHON) -m tests.fuzzing $$target $(or $(SECONDS),15) >build/fuzzing-$$target.log 2>&1 || { tail -n 40 build/fuzzing-$$target.log; exit 1; }; \
+		echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/fuzzing-$$target.log) inputs, none answered badly"; \
+	done
 
 mutation: preflight ## deliberate faults in compiler and program, one at a time; each must be noticed (root)
 	@$(PYTHON) -m tests.mutation

@@ -1,0 +1,162 @@
+"""A node under a real agent with its datastore, and its neighbour: where faults are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pyagent import abi, manifest
+from pyagent.agent.mirror import KINDS, digest
+from pyagent.attach.uninstall import uninstall
+from pyagent.bpf.maps import Map
+from pyagent.bpf.pins import Pins
+from pyagent.datastore import Datastore, open_datastore
+from pyagent.model import Resource
+from tests.lab.lab import HEPCTL
+from tests.lab.processes import Processes
+from tests.netns.two_hosts import TwoHosts, two_hosts
+from tests.resilience.load import ALLOWED, Connections
+
+AGENT: Final = "agent"
+NODE: Final = "resilient"
+PATIENCE: Final = 60.0
+CONNECTIONS: Final = 100
+
+
+def resource(kind: str, name: str, spec: dict[str, Any]) -> Resource:
+    """Make a resource of the usual API version."""
+    metadata = {"name": name}
+    return manifest.decode(
+        {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec}
+    )
+
+
+def allow(port: int, *nets: str) -> dict[str, Any]:
+    """A rule that allows UDP to a port, of all sources or of some."""
+    rule: dict[str, Any] = {"action": "Allow", "protocol": "UDP", "destination": {"ports": [port]}}
+    return {**rule, "source": {"nets": list(nets)}} if nets else rule
+
+
+def policy(fillers: int) -> Resource:
+    """What policy allows, the same for any number of rules about other ports."""
+    filler = [allow(10_000 + number, f"10.{number}.0.0/16") for number in range(fillers)]
+    rules = [*filler, allow(ALLOWED)]
+    return resource(
+        "GlobalNetworkPolicy",
+        "policy",
+        {"selector": "all()", "types": ["Ingress", "Egress"], "ingress": rules, "egress": rules},
+    )
+
+
+ENDPOINT: Final = resource("HostEndpoint", "wire", {"node": NODE, "interfaceName": "wire"})
+
+
+class Site:
+    """The node and everything that can break; this thread is in the node's namespace."""
+
+    def __init__(self, hosts: TwoHosts, directory: Path) -> None:
+        self.hosts = hosts
+        self.peer = Path("/run/netns") / hosts.peer
+        self.datastore_directory = directory / "datastore"
+        self.state = directory / "state"
+        self.pins = Pins(f"resilience{os.getpid()}")
+        self.processes = Processes(directory / "run")
+        self.connections = Connections(self.peer, CONNECTIONS)
+
+    @property
+    def datastore(self) -> Datastore:
+        """The node's datastore."""
+        return open_datastore(str(self.datastore_directory))
+
+    # ---- the agent
+
+    def command(self, state: Path | None = None) -> list[str]:
+        """How the agent is started; ``state``: with another state directory."""
+        return [
+            "nsenter", f"--net=/run/netns/{self.hosts.node}", "--", str(HEPCTL), "agent", "--node", NODE,
+            "--datastore", str(self.datastore_directory), "--instance", self.pins.instance,
+            "--state-dir", str(state or self.state), "--restore-after", "0.2",
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        """Start the agent; it is not ready yet."""
+        self.processes.start(AGENT, self.command())
+
+    def start_and_wait(self) -> None:
+        """Start the agent and wait until it enforces what is stored."""
+        self.start()
+        self.settle()
+
+    def settle(self) -> None:
+        """Until the agent enforces what is stored now."""
+        stored = digest(each for kind in KINDS for each in self.datastore.list(kind)[0])
+        self.wait(lambda status: status.get("ready", False) and status["observed"] == stored)
+
+    def status(self) -> dict[str, Any]:
+        """What the agent that runs now last said of itself; empty: nothing yet."""
+        try:
+            found: dict[str, Any] = json.loads((self.state / "status.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found if found["pid"] == self.processes.pid(AGENT) else {}
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        """Until the agent's status is as wanted; RuntimeError if it does not become so."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition(self.status()):
+            if time.monotonic() > deadline or self.processes.pid(AGENT) is None:
+                raise RuntimeError(f"{self.status()}\n{self.processes.log(AGENT)}")
+            time.sleep(0.01)
+
+    # ---- what can break
+
+    def empty_flows(self) -> int:
+        """Forget every flow; returns how many there were."""
+        count = 0
+        for name in ("flows4", "flows6"):
+            with Map.open(self.pins.map(name)) as table:
+                count += table.clear()
+        return count
+
+    def generation(self) -> int:
+        """The generation in force, as the kernel has it."""
+        with Map.open(self.pins.map("control")) as cell:
+            value = cell.get(bytes(4))
+        return int(abi.CONTROL.unpack(value)[0]) if value else 0
+
+    def close(self) -> None:
+        """Leave nothing."""
+        self.connections.close()
+        self.processes.stop_all()
+        uninstall(self.pins)
+
+
+@contextmanager
+def site() -> Iterator[Site]:
+    """Make the node, its connections, and then its agent; everything is enforced when this yields."""
+    directory = Path(tempfile.mkdtemp(prefix="autohep-resilience-"))
+    try:
+        with two_hosts() as hosts:
+            made = Site(hosts, directory)
+            try:
+                for each in (ENDPOINT, policy(0)):
+                    made.datastore.create(each)
+                made.start_and_wait()
+                yield made
+            finally:
+                made.close()
+    finally:
+        shutil.rmtree(directory)
+
+
+def run(*command: str) -> None:
+    """Run a command that must succeed."""
+    subprocess.run(command, check=True, capture_output=True)
