@@ -53,7 +53,7 @@ fuzz: preflight ## random packets, policies and all three engines: make fuzz PAC
 	@$(PYTHON) -m tests.fuzz --packets $(or $(PACKETS),200000) --seed $(or $(SEED),1)
 
 fuzz-parsers: setup ## coverage-guided fuzzing of all that reads what users write: make fuzz-parsers SECONDS=60
-	@for target in selector failsafe manifest policytest; do \
+	@mkdir -p build; for target in selector failsafe manifest policytest; do \
 		$(PYTHON) -m tests.fuzzing $$target $(or $(SECONDS),15) >build/fuzzing-$$target.log 2>&1 || { tail -n 40 build/fuzzing-$$target.log; exit 1; }; \
 		echo "$$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' build/fuzzing-$$target.log) inputs, none answered badly"; \
 	done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyagent.errors import ManifestError, Problem
@@ -78,8 +77,7 @@ def documents_of(paths: Sequence[str], *, recursive: bool = False) -> list[Docum
     found = []
     for path in paths:
         documents = load_paths([path], recursive=recursive)
-        in_directory = path != "-" and Path(path).is_dir()
-        found += [each for each in documents if not (in_directory and _is_policy_test(each))]
+        found += [each for each in documents if each.file == path or not _is_policy_test(each)]
     return found
 
 

@@ -18,7 +18,7 @@ from tests.lab.lab import PROJECT
 from tests.support import flows as model_flows
 from tests.support import frames as model_frames
 
-SEED = PROJECT / "examples" / "seed" / "tests.yaml"
+SEED = PROJECT / "examples" / "seed-tests.yaml"
 STAGED = """resources:
 - apiVersion: v1
   kind: Node

@@ -15,7 +15,7 @@ from pyagent.inquiry import engines as inquiry_engines
 from pyagent.policytest import Outcome, load_suites, run
 from tests.lab.lab import PROJECT
 
-SEED = PROJECT / "examples" / "seed" / "tests.yaml"
+SEED = PROJECT / "examples" / "seed-tests.yaml"
 
 WORLD = """resources:
 - apiVersion: v1
