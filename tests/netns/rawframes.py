@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -89,11 +90,15 @@ def send_packets(namespace: Path, packets: Iterable[bytes], destination: str) ->
 
 
 def send_frames(namespace: Path, interface: str, frames: Sequence[bytes]) -> None:
-    """Send frames as they are."""
+    """Send frames as they are. What a filter drops on its way out is no error here."""
     with open_socket(namespace, socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((interface, 0))
         for frame in frames:
-            sender.send(frame)
+            try:
+                sender.send(frame)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
 
 class Tap:
