@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pyagent.crds import definitions
+from pyagent.crds import PRESENTATIONS, definitions
 from pyagent.datastore.kubernetes import KubernetesDatastore, Pace
 from pyagent.datastore.kubernetes.connection import Connection
+from pyagent.datastore.kubernetes.places import collection
 from pyagent.errors import AlreadyExistsError, DatastoreError
 from tests.support.apiserver import ADMIN, ApiServer
 from tests.support.own_names import OwnNames
@@ -71,10 +73,24 @@ def _defined(connection: Connection) -> Iterator[None]:
                     "POST", path, "CustomResourceDefinition", crd["metadata"]["name"], body=crd
                 )
                 made.append(crd["metadata"]["name"])
+        for kind in PRESENTATIONS:
+            _wait_for(connection, kind)
         yield
     finally:
         for name in made:
             connection.request("DELETE", f"{path}/{name}", "CustomResourceDefinition", name)
+
+
+def _wait_for(connection: Connection, kind: str) -> None:
+    """A new definition takes a moment to be served."""
+    for _ in range(100):
+        try:
+            connection.request("GET", collection(kind), kind)
+        except DatastoreError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"{kind} is defined but never served")
 
 
 @pytest.fixture

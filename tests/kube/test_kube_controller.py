@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from pyagent.controller import run
 from pyagent.datastore import Lease
 from pyagent.datastore.kubernetes import KubernetesDatastore
+from pyagent.datastore.kubernetes.connection import Connection
 from pyagent.errors import AlreadyExistsError, ConflictError, NotFoundError
 from tests.kube.conftest import Open
 from tests.support.apiserver import ApiServer
@@ -20,11 +21,15 @@ from tests.support.resources import controllers_configuration, node
 
 
 @pytest.fixture
-def namespace(cluster: OwnNames) -> str:
-    """A namespace of the test's own, in whatever cluster there is."""
+def namespace(cluster: OwnNames, connection: Connection) -> Iterator[str]:
+    """A namespace of the test's own, in whatever cluster there is; for leases, which are removed."""
     name = f"{cluster.mark}leases"
     cluster.use(name)
-    return name
+    yield name
+    for lease in ("one", "test-lease"):
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{name}/leases/{lease}"
+        with contextlib.suppress(NotFoundError):
+            connection.request("DELETE", path, "Lease", lease)
 
 
 def test_leases_are_written_only_by_who_saw_their_last_version(cluster: OwnNames, namespace: str) -> None:

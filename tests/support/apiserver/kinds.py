@@ -34,16 +34,24 @@ BUILT_IN = (
     Served("", "v1", "namespaces", "Namespace", namespaced=False, keeps_status=True),
     Served("", "v1", "services", "Service", namespaced=True),
     Served("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", namespaced=True, status=False),
+    Served(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        namespaced=False,
+    ),
     Served("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, status=False),
 )
 
 
 def served_by(crds: Iterable[dict[str, Any]] | None = None) -> list[Served]:
     """Kubernetes' own kinds and those of ``crds``, ours unless given."""
-    return [*BUILT_IN, *(_custom(crd) for crd in (definitions() if crds is None else crds))]
+    return [*BUILT_IN, *(custom(crd) for crd in (definitions() if crds is None else crds))]
 
 
-def _custom(crd: dict[str, Any]) -> Served:
+def custom(crd: dict[str, Any]) -> Served:
+    """The kind that a definition makes."""
     spec = crd["spec"]
     version = spec["versions"][0]
     return Served(

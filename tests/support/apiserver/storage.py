@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.support.apiserver.kinds import Served, served_by
+from tests.support.apiserver.kinds import Served, custom, served_by
 from tests.support.apiserver.schema import check, fill, prune
 
 Object = dict[str, Any]
@@ -231,12 +231,22 @@ class Storage:
         self.revision += 1
         version = {"resourceVersion": str(self.revision)}
         changed = {**changed, "metadata": {**changed["metadata"], **version}}
+        if kind.kind == "CustomResourceDefinition":
+            self._define(custom(changed), served=type_ != "DELETED")
         shelf = self.shelf(kind)
         shelf.history.append((self.revision, type_, changed))
         if len(shelf.history) > self.window:
             shelf.oldest = shelf.history.pop(0)[0]
         self.changed.notify_all()
         return changed
+
+    def _define(self, kind: Served, *, served: bool) -> None:
+        """Serve a kind, or forget it and its objects."""
+        if served:
+            self.kinds[kind.api_version, kind.plural] = kind
+        else:
+            del self.kinds[kind.api_version, kind.plural]
+            self._shelves.pop(f"{kind.api_version}/{kind.plural}", None)
 
 
 def _valid(kind: Served, new: Object) -> Object:
