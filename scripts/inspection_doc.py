@@ -56,7 +56,8 @@ CHAPTERS: Final = (
         standard error. `by` is the rule or end that decided, `log` a Log rule before it. An event of an
         older generation says so: its rules are still named, for their keys outlast generations, its Log
         rules cannot be. `--last` shows what waits in the ring and ends; without it the command follows
-        until interrupted.
+        until interrupted. The ring holds some 3,200 events: what came after that while nobody observed
+        is lost without being counted.
         """,
         (
             "hepctl observe --last 3",

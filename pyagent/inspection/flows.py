@@ -181,7 +181,10 @@ def statistics(pinned: Pinned, found: Iterable[Flow]) -> dict[str, Any]:
         counts["protocols"][name] += 1
         counts["states"][f"{name} {flow.state}"] += 1
         counts["allowedBy"][flow.origin.name.lower()] += 1
-    ordered = {what: dict(counter.most_common()) for what, counter in counts.items()}
+    ordered = {
+        what: dict(sorted(counter.items(), key=lambda each: (-each[1], each[0])))
+        for what, counter in counts.items()
+    }
     return {"tables": sizes, "expired": expired, **ordered}
 
 

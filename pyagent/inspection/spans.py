@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from pyagent import abi
 from pyagent.compiler.outline import unpack_members
 from pyagent.compiler.walk import Walker
@@ -65,7 +68,8 @@ class Members:
         self._names = [each["name"] for each in metadata["sets"]]
         self._packed = {each["version"]: each for each in metadata["members"]}
         self._rows = {version: unpack_members(each) for version, each in self._packed.items()}
-        self._spans: dict[int, list[Span]] = {}
+        self._spans: dict[int, tuple[list[int], npt.NDArray[np.int64]]] = {}
+        self._known: dict[int, list[str]] = {}
 
     def classes(self, number: int) -> int:
         """How many classes lie in a set."""
@@ -84,23 +88,26 @@ class Members:
 
     def networks(self, number: int) -> list[str]:
         """The addresses of a set as networks, IPv4 first."""
-        return [*self._networks(number, 4), *self._networks(number, 6)]
+        if number not in self._known:
+            self._known[number] = [*self._networks(number, 4), *self._networks(number, 6)]
+        return self._known[number]
 
     def _networks(self, number: int, version: int) -> Iterator[str]:
         if version not in self._spans:
-            self._spans[version] = spans(self._walker, version)
-        known, holds = self._spans[version], self._holds(number, version)
-        ends = [start for start, _ in known[1:]] + [1 << _BITS[version]]
-        ranges: list[tuple[int, int]] = []
-        for (start, address_class), end in zip(known, ends, strict=True):
-            if not holds(address_class):
-                continue
-            if ranges and ranges[-1][1] == start:
-                start = ranges.pop()[0]  # noqa: PLW2901 (the same run of addresses goes on)
-            ranges.append((start, end))
+            found = spans(self._walker, version)
+            self._spans[version] = [start for start, _ in found], np.array([each for _, each in found])
+        starts, classes = self._spans[version]
+        bits = np.unpackbits(np.frombuffer(self._row(number, version), np.uint8))
+        holds = bits[classes - self._packed[version]["base"]]
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], holds, [0]]).astype(np.int8))).tolist()
+        starts = [*starts, 1 << _BITS[version]]
         family: Any = IPv4Address if version == 4 else IPv6Address
-        for start, end in ranges:
-            yield from map(str, summarize_address_range(family(start), family(end - 1)))
+        for first, stop in zip(edges[::2], edges[1::2], strict=True):
+            start, end = starts[first], starts[stop]
+            if end - start == 1:
+                yield f"{family(start)}/{_BITS[version]}"
+            else:
+                yield from map(str, summarize_address_range(family(start), family(end - 1)))
 
     def _holds(self, number: int, version: int) -> Callable[[int], bool]:
         base, row = self._packed[version]["base"], self._row(number, version)
