@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
+.PHONY: help setup preflight check format test test-resilience test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -39,6 +39,9 @@ test-kube: setup ## the kube tier against a real cluster, under names of its own
 
 crds: setup ## deploy/crds from the model
 	$(PYTHON) -m pyagent.crds deploy/crds
+
+test-resilience: preflight ## every fault under traffic, as a table; about two minutes (root)
+	@$(PYTHON) -m tests.resilience
 
 demo: preflight ## the walkthrough with real packets, step by step (root)
 	@$(PYTHON) -m tests.lab.story
