@@ -222,7 +222,6 @@ class Enforcer:
         self._dataplane.apply(image, interfaces, view.failsafes)
         self._in_force = view
         self._state.write_image(image)
-        self._counting.replaced(image)
         log.info(
             "policy in force generation=%d endpoints=%d rules=%d bytes=%d compile_ms=%.1f apply_ms=%.1f",
             image.generation,
@@ -232,6 +231,7 @@ class Enforcer:
             (compiled - begun) * 1e3,
             (time.monotonic() - compiled) * 1e3,
         )
+        self._counting.replaced(image)
 
     def _cover(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> None:
         """Tell the program of the interfaces there are, within the image in force."""
