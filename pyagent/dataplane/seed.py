@@ -66,29 +66,36 @@ def _add(table: Map, key: bytes, opener: Direction, now: int) -> bool:
 
 
 def _under_way(own: frozenset[str]) -> Iterator[Seed]:
+    packed = frozenset(map(_packed, own))
     try:
-        yield from map(of_socket, connected_udp())
+        for ends in connected_udp():
+            yield from of_socket(ends, packed)
     except KernelError as error:  # a kernel without it: its conntrack may still know
         log.warning("UDP sockets are not known reason=%r", str(error))
-    packed = frozenset(map(_packed, own))
     for exchange in tracked():
         yield from of_tracked(exchange, packed)
 
 
-def of_socket(ends: Ends) -> Seed:
-    """Say what the flow of a connected UDP socket is; who began is unknown, and does not matter."""
-    key = flow_key(_UDP, ends.local, ends.local_port, ends.remote, ends.remote_port)
-    return key, Direction.EGRESS
+def of_socket(ends: Ends, own: frozenset[bytes]) -> Iterator[Seed]:
+    """Say what the flow of a connected UDP socket is; who began is unknown, and does not matter.
+
+    A packet between two addresses of this host crosses lo, where it meets two flows.
+    """
+    here, there = (ends.local, ends.local_port), (ends.remote, ends.remote_port)
+    yield flow_key(_UDP, *here, *there), Direction.EGRESS
+    if ends.remote in own:
+        yield flow_key(_UDP, *there, *here), Direction.INGRESS
 
 
 def of_tracked(exchange: Tracked, own: frozenset[bytes]) -> Iterator[Seed]:
     """Say what flows an exchange is where it comes into this host and where it leaves it.
 
     ``own``: this host's addresses. What this host began comes in nowhere; what it answers itself leaves
-    nowhere; what it forwards does both, under two tuples if there is NAT.
+    nowhere; what it forwards does both, under two tuples if there is NAT; what it tells itself does both too.
     """
     original, reply = exchange.original, exchange.reply
-    if original.source not in own:
+    to_itself = original.source in own and reply.source in own
+    if to_itself or original.source not in own:
         yield (
             flow_key(
                 exchange.protocol,
@@ -99,7 +106,7 @@ def of_tracked(exchange: Tracked, own: frozenset[bytes]) -> Iterator[Seed]:
             ),
             Direction.INGRESS,
         )
-    if reply.source not in own:
+    if to_itself or reply.source not in own:
         yield (
             flow_key(
                 exchange.protocol,

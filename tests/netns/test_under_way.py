@@ -106,6 +106,17 @@ def test_an_ipv4_exchange_of_an_ipv6_socket_goes_on(unguarded: Guarded) -> None:
         assert answers(client, service)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", NODE[4]])
+def test_an_exchange_of_the_host_with_itself_goes_on(unguarded: Guarded, address: str) -> None:
+    with ExitStack() as stack:
+        service = udp_service(stack, None, 6 if ":" in address else 4, SERVICE)
+        old = udp_client(stack, None, address, SERVICE)
+        assert answers(old, service)
+        unguarded.enforce(endpoint("all", "*"))
+        assert answers(old, service)
+        assert not answers(udp_client(stack, None, address, SERVICE), service)
+
+
 def test_a_flow_that_is_known_already_is_left_as_it_is(unguarded: Guarded) -> None:
     tables = unguarded.dataplane.map("flows4"), unguarded.dataplane.map("flows6")
     with ExitStack() as stack:
