@@ -6,7 +6,7 @@ from tests.mutation.fault import Fault
 
 ENGINES = "tests/property/test_engines_agree.py::test_reference_and_image_agree_on_random_packets"
 PIPELINE = "tests/unit/test_compiler_pipeline.py"
-PROPERTIES = "tests/property/test_compiler_properties.py"
+EDGES = "tests/unit/test_compiler_edges.py"
 
 
 def _compiler(file: str, what: str, old: str, new: str, *tests: str) -> Fault:
@@ -32,7 +32,7 @@ COMPILER = (
         "excluded source ports for portless protocols",
         "return _present([ports, (_cells(l4, protocols - _PORT_PROTOCOLS), EVERY_PORT)])",
         "return _present([ports])",
-        PROPERTIES,
+        EDGES,
     ),
     _compiler("layer4.py", "notICMP forgotten", "() if l4.not_icmp is None else (_icmp(l4.not_icmp),)", "()"),
     _compiler(
@@ -86,8 +86,7 @@ COMPILER = (
         "Pass in a profile goes on",
         "canvas.fill(at, passing(rule.ref))",
         "pass",
-        PROPERTIES,
-        ENGINES,
+        EDGES,
     ),
     _compiler(
         "trie4.py",
