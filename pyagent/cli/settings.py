@@ -113,7 +113,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         is_eager=True,
         callback=_keep("datastore"),
-        help="The datastore: a directory, or a URL (dir:///path).  [env: HEPCTL_DATASTORE]",
+        help="The datastore: a directory, or a URL (dir:///path, kubernetes:).  [env: HEPCTL_DATASTORE]",
     )(
         click.option(
             "-c",

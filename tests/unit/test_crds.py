@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,17 @@ def test_lists_and_texts_that_rules_run_over_are_bounded(kind: str) -> None:
             "x-kubernetes-validations" in each for _, each in nodes(schema, "")
         ):
             assert "maxItems" in schema, path
+
+
+def test_rules_name_only_fields_that_the_schema_has() -> None:
+    # An API server compiles rules against the schema and refuses the definition for one wrong name.
+    for kind, schema in SCHEMAS.items():
+        for path, each in nodes(schema, kind):
+            known = {name for _, inner in nodes(each, "") for name in inner.get("properties", {})} | {"name"}
+            for rule in each.get("x-kubernetes-validations", ()):
+                text = re.sub(r"'[^']*'", "''", rule["rule"])
+                named = set(re.findall(r"\.([A-Za-z_]+)(?!\w*\()", text))
+                assert named <= known | {"__namespace__"}, f"{path}: {named - known}"
 
 
 def test_rules_look_only_at_what_is_there() -> None:

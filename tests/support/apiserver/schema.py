@@ -127,9 +127,24 @@ def _check_rules(value: Any, schema: Schema, path: str) -> list[Cause]:
     ]
 
 
+#: Words that CEL keeps for itself; a field of such a name is __name__ in a rule.
+_RESERVED = {
+    *("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if"),
+    *("import", "let", "loop", "package", "namespace", "return"),
+}
+
+
 def holds(rule: str, value: Any) -> bool:
     """What a CEL rule says of ``value``."""
-    return bool(_program(rule).execute({"self": value}))
+    return bool(_program(rule).execute({"self": _escaped(value)}))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {f"__{name}__" if name in _RESERVED else name: _escaped(item) for name, item in value.items()}
+    return value
 
 
 @cache
