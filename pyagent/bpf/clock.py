@@ -12,7 +12,8 @@ from pyagent.bpf.numbers import ProgramType
 
 _CB_AT: Final = 48
 _SK_BUFF_BYTES: Final = 192
-_RATES: Final = (100, 250, 300, 1000)
+#: linux/time.h; Python has no name for it.
+_CLOCK_MONOTONIC_COARSE: Final = 6
 
 
 def _instruction(code: int, registers: int = 0, offset: int = 0, constant: int = 0) -> bytes:
@@ -49,24 +50,13 @@ class Jiffies:
         return int(struct.unpack_from("=Q", context, _CB_AT)[0])
 
     def rate(self) -> int:
-        """Measure how many jiffies make a second (CONFIG_HZ); takes a twentieth of a second."""
-        start, began = self._edge()
-        time.sleep(0.05)
-        end, ended = self._edge()
-        measured = (end - start) / (ended - began)
-        return min(_RATES, key=lambda rate: abs(rate / measured - 1))
-
-    def _edge(self) -> tuple[int, float]:
-        before = after = self.now()
-        while after == before:
-            after = self.now()
-        return after, time.monotonic()
+        """Return how many jiffies make a second (CONFIG_HZ)."""
+        return measure_rate()
 
 
 def measure_rate() -> int:
-    """Measure how many jiffies make a second on this kernel."""
-    clock = Jiffies()
-    try:
-        return clock.rate()
-    finally:
-        clock.close()
+    """Return how many jiffies make a second on this kernel: the coarse clocks advance once in each.
+
+    Exact however busy the machine is; counting jiffies over a while is not.
+    """
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))

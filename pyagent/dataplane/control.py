@@ -50,7 +50,7 @@ class Control:
 
     @cached_property
     def rate(self) -> int:
-        """Jiffies in a second; the first look takes a twentieth of a second."""
+        """Jiffies in a second."""
         return self._clock.rate()
 
     def jiffies(self) -> int:
@@ -86,8 +86,7 @@ class Control:
         return self._left(_EVENTS_AT)
 
     def _after(self, seconds: float) -> int:
-        jiffies = max(1, round(seconds * self.rate))  # first: to measure the rate takes time itself
-        return self.jiffies() + jiffies
+        return self.jiffies() + max(1, round(seconds * self.rate))
 
     def _left(self, offset: int) -> float:
         with self._word(offset) as word:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,17 @@ def test_jiffies_advance_at_the_measured_rate() -> None:
         assert rate in (100, 250, 300, 1000)
         assert clock.now() >= 0
         assert clock.now() <= clock.now()
+    finally:
+        clock.close()
+
+
+def test_the_rate_is_what_jiffies_do_in_a_while() -> None:
+    clock = Jiffies()
+    try:
+        first, begun = clock.now(), time.monotonic()
+        time.sleep(0.4)
+        last, ended = clock.now(), time.monotonic()
+        assert (last - first) / (ended - begun) == pytest.approx(clock.rate(), rel=0.15)
     finally:
         clock.close()
 
