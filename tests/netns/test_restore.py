@@ -181,10 +181,11 @@ def test_an_agent_whose_datastore_is_away_enforces_what_it_saved_until_the_datas
         assert not first["datastoreConnected"]
         assert reaches(host, OPEN, 3)
         assert not reaches(host, OTHER)
-        datastore.unlink()
-        store = open_datastore(str(datastore))
+        store = open_datastore(str(tmp_path / "elsewhere"))
         for resource in (endpoint(), ONLY_OTHER):
             store.create(resource)
+        datastore.unlink()
+        (tmp_path / "elsewhere").rename(datastore)
         later = wait(status, lambda found: found.get("ready", False) and found["generation"] > generation)
         assert later["protected"]
         assert later["datastoreConnected"]
