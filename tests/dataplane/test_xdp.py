@@ -83,14 +83,14 @@ def test_without_a_generation_or_under_rescue_xdp_passes_everything(kernel: Kern
         if one.direction is Direction.INGRESS and run(program, one) == XDP_DROP
     )
     control = kernel.dataplane.map("control")
-    inforce = control.get(bytes(4))
-    assert inforce is not None
+    guarded = control.get(bytes(4))
+    assert guarded is not None
     try:
-        control.set(bytes(4), inforce[:8] + struct.pack("=Q", kernel.jiffies() + 1000) + inforce[16:])
+        control.set(bytes(4), guarded[:8] + struct.pack("=Q", kernel.jiffies() + 1000) + guarded[16:])
         assert run(program, sent) == XDP_PASS
-        control.set(bytes(4), inforce)
+        control.set(bytes(4), guarded)
         assert run(program, sent) == XDP_DROP
         kernel.withdraw()
         assert run(program, sent) == XDP_PASS
     finally:
-        control.set(bytes(4), inforce)
+        control.set(bytes(4), guarded)
