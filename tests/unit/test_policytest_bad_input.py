@@ -186,3 +186,11 @@ def test_a_file_that_is_not_there_is_told_by_its_name(hepctl):
     result = hepctl("test", "/nonexistent/tests.yaml")
     assert result.exit_code == 1
     assert result.stderr == "/nonexistent/tests.yaml: error with field file (No such file or directory)\n"
+
+
+def test_a_path_longer_than_any_file_name_is_refused_like_one_that_is_not_there(refusal):
+    """Found by the fuzzer; kept in its corpus."""
+    path = "n" * 300 + ".yaml"
+    message = refusal(f"resources: [{path}]\ncases: []\n")
+    assert path in message
+    assert "File name too long" in message
