@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from pyagent import manifest
+from pyagent.abi import Direction
 from pyagent.bpf.pins import Pins
 from pyagent.cli.engines import engine_option, parse_engines
 from pyagent.cli.node import pins_options, state_option
 from pyagent.cli.settings import Settings, pass_settings, where_options
 from pyagent.cli.sources import read_sources
 from pyagent.cli.targets import filename_option, recursive_option
-from pyagent.explain import Question, lines, parse_end, to_json
+from pyagent.explain import Explanation, Question, lines, parse_end, to_json
 from pyagent.explain import explain as explain_packet
 from pyagent.inquiry import Hosts
+from pyagent.model.packet import ICMP_PROTOCOLS
 from pyagent.reference import FlowState
 
 if TYPE_CHECKING:
     from pyagent.inquiry.running import Running
+    from pyagent.inspection.flows import Flow
 
 
 @click.command(short_help="Say what becomes of a packet, and why.")
@@ -92,12 +95,43 @@ def explain(
     sources, resources = read_sources(settings, filenames, recursive=recursive)
     in_force = _in_force(pins, state_directory) if running else None
     found = explain_packet(Hosts(resources), question, parse_engines(engine), in_force)
+    connections = _connections(found, in_force.node, pins, state_directory) if in_force else {}
     if output == "json":
-        click.echo(manifest.dump_json(to_json(found, sources)).rstrip("\n"))
+        known = {hook: each and each.to_json() for hook, each in connections.items()}
+        click.echo(manifest.dump_json({**to_json(found, sources), "connections": known}).rstrip("\n"))
     else:
         click.echo("\n".join(lines(found, sources)))
+        for hook, each in connections.items():
+            click.echo(f"connection, {hook}: {_in_words(each)}")
     if not found.agreed:
         raise click.exceptions.Exit(1)
+
+
+def _connections(found: Explanation, node: str, pins: Pins, state_directory: Path) -> dict[str, Flow | None]:
+    """What the kernel remembers of the packet's connection, by hook of this node."""
+    from pyagent.dataplane.control import Control  # noqa: PLC0415
+    from pyagent.inspection.flows import flow_of  # noqa: PLC0415
+    from pyagent.inspection.names import Library  # noqa: PLC0415
+    from pyagent.inspection.pinned import Pinned  # noqa: PLC0415
+
+    pinned, names = Pinned(pins), Library(state_directory).newest()
+    with Control(pinned.open("control")) as control:
+        clock = control.jiffies(), control.rate
+    return {
+        str(hook.crossing): flow_of(
+            pinned, names, clock, hook.crossing.packet, Direction[hook.crossing.direction.upper()]
+        )
+        for hook in found.hooks
+        if hook.crossing.node == node and hook.crossing.packet.protocol not in ICMP_PROTOCOLS
+    }
+
+
+def _in_words(flow: Flow | None) -> str:
+    if flow is None:
+        return "none is known"
+    past = ", too long ago to count" if flow.expired else ""
+    opened = f"opened {flow.opener.name.lower()}, allowed by {flow.allowed_by}"
+    return f"{flow.state}, idle for {flow.idle:.1f} s{past}, {opened}"
 
 
 def _in_force(pins: Pins, state_directory: Path) -> Running:

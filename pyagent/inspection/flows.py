@@ -13,7 +13,7 @@ from pyagent import abi
 from pyagent.abi import Direction, FlowOrigin
 from pyagent.inspection.names import Names, protocol_name
 from pyagent.inspection.pinned import Pinned
-from pyagent.model.packet import ICMP_PROTOCOLS
+from pyagent.model.packet import ICMP_PROTOCOLS, Packet
 
 MAPS: Final = ("flows4", "flows6")
 _TCP: Final = 6
@@ -123,6 +123,24 @@ def flows(pinned: Pinned, names: Names, now: int, rate: int) -> Iterator[Flow]:
         with pinned.open(name) as table:
             for key, value in table.items():
                 yield decode(name, key, value, names, (now, rate))
+
+
+def flow_of(
+    pinned: Pinned, names: Names, clock: tuple[int, int], packet: Packet, direction: Direction
+) -> Flow | None:
+    """The flow that a packet at a hook belongs to, by its ends; None if there is none.
+
+    ``clock``: jiffies64 and jiffies in a second. Not for ICMP, whose flows are known by an identifier.
+    """
+    width = 4 if packet.version == 4 else 16
+    source = packet.source.to_bytes(width, "big"), packet.source_port.to_bytes(2, "big")
+    destination = packet.destination.to_bytes(width, "big"), packet.destination_port.to_bytes(2, "big")
+    local, remote = (destination, source) if direction is Direction.INGRESS else (source, destination)
+    layout, name = (abi.FLOW4_KEY, "flows4") if packet.version == 4 else (abi.FLOW6_KEY, "flows6")
+    key = layout.pack(local[0], remote[0], local[1], remote[1], packet.protocol)
+    with pinned.open(name) as table:
+        value = table.get(key)
+    return None if value is None else decode(name, key, value, names, clock)
 
 
 def decode(name: str, key: bytes, value: bytes, names: Names, clock: tuple[int, int]) -> Flow:
