@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +87,7 @@ CHAPTERS: Final = (
         (
             "hepctl report hits",
             "hepctl report unused --since 24h",
+            "hepctl report shadowed -f /root/policies.yaml",
         ),
     ),
     (
@@ -98,6 +100,18 @@ CHAPTERS: Final = (
             "hepctl bpf lookup 192.0.2.9",
             "hepctl bpf lookup 2200/tcp",
             "hepctl bpf lookup 8/icmp --image /var/lib/autohep/agent",
+        ),
+    ),
+    (
+        "The addresses behind selectors, and where packets belong",
+        """
+        What selectors, nets and network sets stand for in the image in force. `routes` tells which
+        addresses count as this host's own, which as known nodes', what is a tunnel between nodes, and
+        which ports the host forwards. `bpf ipsets dump NAME` shows one set with all its networks.
+        """,
+        (
+            "hepctl bpf ipsets dump",
+            "hepctl bpf routes dump",
         ),
     ),
     (
@@ -125,6 +139,14 @@ CHAPTERS: Final = (
             "hepctl bpf conntrack remove --protocol icmp",
             "hepctl bpf conntrack clean",
         ),
+    ),
+    (
+        "What packets cost",
+        """
+        The kernel's own statistics of the programs, over a while. The kernel counts only as long as the
+        command runs; counting costs some nanoseconds a packet itself.
+        """,
+        ("hepctl bpf profile --for 500ms",),
     ),
     (
         "Counters",
@@ -180,13 +202,34 @@ SNMP: Final = allow(
 GATE: Final = policy("gate", SSH, PINGS, LOG, NO_TELNET, SNMP, selector="role == 'db'")
 TRIAL: Final = policy("trial", deny(protocol="TCP"), staged="Set", selector="all()", order=1.0)
 
+#: What somebody is about to apply.
+POLICIES: Final = """\
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: web}
+spec:
+  selector: all()
+  ingress:
+  - {action: Allow, protocol: TCP, destination: {ports: ["80:90"]}}
+  - {action: Allow, protocol: TCP, destination: {ports: [80]}}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: n1}
+spec: {node: n1, interfaceName: "*"}
+"""
+
 
 def render(node: Node) -> str:
     """The whole document, from commands run on ``node``, whose thread is in its network namespace."""
     with tempfile.TemporaryDirectory() as folder:
         yesterday = Path(folder) / "yesterday"
         _prepare(node, yesterday)
-        places = {"/root/yesterday": str(yesterday), "/var/lib/autohep/agent": str(node.state.path)}
+        places = {
+            "/root/yesterday": str(yesterday),
+            "/root/policies.yaml": str(yesterday.parent / "policies.yaml"),
+            "/var/lib/autohep/agent": str(node.state.path),
+        }
         return "".join(_parts(node, places))
 
 
@@ -195,6 +238,7 @@ def _prepare(node: Node, yesterday: Path) -> None:
     node.put(OFFICE, policy("gate", SSH, PINGS, selector="role == 'db'"))
     shutil.copytree(node.state.path, yesterday)
     node.put(OFFICE, ANNEX, GATE, TRIAL)
+    (yesterday.parent / "policies.yaml").write_text(POLICIES)
     node.shown("bpf", "counters", "flush")
     node.shown("observe", "--last", "1000")
     _traffic(node)
@@ -216,6 +260,15 @@ def _traffic(node: Node) -> None:
         control.stop_reporting_drops()
 
 
+def _shown_under_traffic(node: Node, words: list[str]) -> str:
+    """What a command prints while this thread, the one in the namespace, sends one packet after the other."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        shown = elsewhere.submit(node.shown, *words)
+        while not shown.done():
+            node.kernel.run(frame(tcp("192.0.2.9", port=2200)))
+        return shown.result()
+
+
 def _parts(node: Node, places: dict[str, str]) -> Iterator[str]:
     yield INTRODUCTION
     for heading, prose, commands in CHAPTERS:
@@ -225,7 +278,8 @@ def _parts(node: Node, places: dict[str, str]) -> Iterator[str]:
             if heading == CHAPTERS[0][0] and number:
                 _traffic(node)
             yield "\n" if number else ""
-            yield f"$ {command}\n{_as_at_home(node.shown(*words), node, places)}"
+            shown = _shown_under_traffic(node, words) if "profile" in words else node.shown(*words)
+            yield f"$ {command}\n{_as_at_home(shown, node, places)}"
         yield "```\n"
 
 

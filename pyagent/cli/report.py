@@ -11,6 +11,9 @@ import click
 
 from pyagent.bpf.pins import Pins
 from pyagent.cli.node import json_option, pins_options, show_json, show_table, state_option
+from pyagent.cli.settings import Settings, pass_settings, where_options
+from pyagent.cli.sources import read_sources
+from pyagent.cli.targets import filename_option, recursive_option
 from pyagent.inspection import usage
 from pyagent.manifest.durations import parse_duration
 
@@ -69,6 +72,27 @@ def unused(pins: Pins, *, state_directory: Path, form: str, since: float) -> Non
     """Show the rules of the policy in force that were not hit since TIME. Look at COUNTED SINCE before you
     remove one: a rule that is younger than TIME has had no chance."""
     _show(usage.unused(pins, state_directory, since), form)
+
+
+@report.command(short_help="Show rules that no packet can reach, or that change nothing.")
+@filename_option
+@recursive_option
+@json_option
+@where_options
+@pass_settings
+def shadowed(settings: Settings, *, filenames: tuple[str, ...], recursive: bool, form: str) -> None:
+    """Show the rules that rules before them shadow or contradict, that change nothing, or that match nothing:
+    of the policies in the datastore, or with -f of manifests. Nothing is measured: it holds for every packet.
+    hepctl lint finds these and more."""
+    from pyagent.lint import Check, lines, lint, to_json  # noqa: PLC0415 (other reports do without it)
+
+    wanted = {Check.SHADOWED, Check.CONTRADICTING, Check.REDUNDANT, Check.NEVER_MATCHES, Check.NOT_COMPARED}
+    sources, resources = read_sources(settings, filenames, recursive=recursive)
+    findings = [each for each in lint(sources, resources) if each.check in wanted]
+    if form == "json":
+        show_json(to_json(findings))
+    else:
+        click.echo("\n".join(lines(findings)))
 
 
 def _show(rows: list[dict[str, Any]], form: str) -> None:

@@ -321,3 +321,12 @@ def test_the_walkthroughs_policies_have_two_findings_once_its_nodes_are_labelled
         ("failsafe", "ingress-k8s-masters/ingress[0]"),
         ("shadowed", "internal-access/ingress[0]"),
     ]
+
+
+def test_report_shadowed_shows_the_rules_that_are_of_no_use(hepctl):
+    file = hepctl.file("p.yaml", NODES + policy("a", ALLOW_WEB, ALLOW_80))
+    found = json.loads(hepctl("report", "shadowed", "-o", "json", "-f", file).output)
+    assert [(each["check"], each["place"]) for each in found] == [("shadowed", "a/ingress[1]")]
+    assert "a/ingress[1]" in hepctl("report", "shadowed", "-f", file).output
+    file = hepctl.file("q.yaml", NODES + policy("a", ALLOW_80))
+    assert hepctl("report", "shadowed", "-f", file).output == "nothing found\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from pyagent.cli.bpf.addresses import ipsets, routes
 from pyagent.cli.bpf.conntrack import conntrack
 from pyagent.cli.bpf.image import image, lookup
 from pyagent.cli.bpf.policy import policy
+from pyagent.cli.bpf.profile import profile
 from pyagent.cli.bpf.tables import counters, failsafe, ifstate, maps
 
 
@@ -19,5 +21,5 @@ def bpf() -> None:
     """
 
 
-for command in (policy, image, lookup, conntrack, counters, failsafe, ifstate, maps):
+for command in (policy, image, lookup, conntrack, counters, failsafe, ifstate, ipsets, routes, maps, profile):
     bpf.add_command(command)
