@@ -49,6 +49,17 @@ static __always_inline bool event_affordable(void)
 	return true;
 }
 
+/* The ring has no room: nobody reads it, or not as fast as it is written. */
+static __always_inline void lose_event(void)
+{
+	__u32 zero = 0;
+	struct event_budget *budget =
+		bpf_map_lookup_elem(MAP(event_budget), &zero);
+
+	if (budget)
+		budget->lost++;
+}
+
 static __always_inline void emit(const struct packet *packet,
 				 const struct outcome *outcome,
 				 __u32 generation, __u32 ifindex,
@@ -60,8 +71,10 @@ static __always_inline void emit(const struct packet *packet,
 	if (!event_affordable())
 		return;
 	event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
-	if (!event)
+	if (!event) {
+		lose_event();
 		return;
+	}
 	event->time = bpf_ktime_get_ns();
 	event->generation = generation;
 	event->ifindex = ifindex;

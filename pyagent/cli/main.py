@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pyagent.cli.failure import Failure
-from pyagent.cli.settings import LOG_LEVELS, Settings, where_options
+from pyagent.cli.settings import LOG_FORMATS, LOG_LEVELS, Settings, where_options
 from pyagent.errors import AutohepError
 
 #: Verb: where its command is, and the line ``hepctl --help`` shows for it without importing it.
@@ -102,12 +102,20 @@ def _unexpected(error: Exception) -> Failure:
     type=click.Choice(list(LOG_LEVELS), case_sensitive=False),
     help=f"What to log on standard error: {', '.join(LOG_LEVELS)}.",
 )
+@click.option(
+    "--log-format",
+    metavar="FORMAT",
+    type=click.Choice(LOG_FORMATS),
+    help="How to log: text, or json for one object a line; json is the default in a cluster.",
+)
 @click.version_option(package_name="autohep", prog_name="hepctl", message="%(prog)s %(version)s")
 @where_options
 @click.pass_context
-def cli(ctx: click.Context, log_level: str | None) -> None:
+def cli(ctx: click.Context, log_level: str | None, log_format: str | None) -> None:
     """Show and change the resources that protect Linux hosts and Kubernetes nodes."""
-    ctx.ensure_object(Settings).give("log-level", log_level)
+    settings = ctx.ensure_object(Settings)
+    settings.give("log-level", log_level)
+    settings.give("log-format", log_format)
 
 
 def main() -> None:

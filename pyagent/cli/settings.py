@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_DATASTORE = "/var/lib/autohep/datastore"
 DEFAULT_CONFIG = "/etc/autohep/hepctl.yaml"
 #: The keys a configuration file may have.
-KEYS = frozenset({"datastore", "log-level", "output", "namespace"})
+KEYS = frozenset({"datastore", "log-level", "log-format", "output", "namespace"})
 #: The names calicoctl takes, and what they mean here.
 LOG_LEVELS = {
     "panic": logging.CRITICAL,
@@ -28,6 +28,8 @@ LOG_LEVELS = {
     "info": logging.INFO,
     "debug": logging.DEBUG,
 }
+
+LOG_FORMATS = ("text", "json")
 
 
 class Settings:
@@ -60,13 +62,19 @@ class Settings:
         return open_datastore(self.value("datastore", DEFAULT_DATASTORE))
 
     def start_logging(self, default: str = "warning") -> None:
-        """Log to standard error from the level the settings name."""
+        """Log to standard error from the level, and in the format, that the settings name."""
+        from pyagent.telemetry.logs import LogFormat, formatter  # noqa: PLC0415 (hepctl --help must not pay for it)
+
         level = self.value("log-level", default)
         if level not in LOG_LEVELS:
             raise UsageError(f"log level '{level}' is not known (known: {', '.join(LOG_LEVELS)})")
-        logging.basicConfig(
-            level=LOG_LEVELS[level], format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-        )
+        # In a pod somebody collects what is logged; elsewhere somebody reads it.
+        kind = self.value("log-format", "json" if "KUBERNETES_SERVICE_HOST" in os.environ else "text")
+        if kind not in LOG_FORMATS:
+            raise UsageError(f"log format '{kind}' is not known (known: {', '.join(LOG_FORMATS)})")
+        handler = logging.StreamHandler()
+        handler.setFormatter(formatter(LogFormat(kind)))
+        logging.basicConfig(level=LOG_LEVELS[level], handlers=[handler], force=True)
 
 
 def _read(path: str | None) -> dict[str, str]:

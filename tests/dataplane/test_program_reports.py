@@ -177,6 +177,36 @@ def test_a_log_rule_sends_an_event_for_each_packet_it_sees(kernel: Kernel, ring:
     assert rule_key != 0
 
 
+@pytest.mark.parametrize("early", [{"doNotTrack": True}, {"preDNAT": True}])
+@pytest.mark.parametrize("later", [rule(), rule("Deny")])
+def test_a_log_rule_in_an_early_table_that_settles_nothing_is_reported_with_the_verdict(
+    kernel: Kernel, ring: RingBuffer, early: dict[str, bool], later: dict[str, Any]
+) -> None:
+    logging = rule("Log", protocol="TCP", destination={"ports": [80]})
+    first = policy("early", logging, applyOnForward=True, **early)
+    installed = kernel.enforce(endpoint(), first, policy("p", later))
+    expected = ALLOW if later["action"] == "Allow" else DENY
+    assert kernel.judge(packet(81)) is expected
+    assert events(ring) == []
+    assert kernel.judge(packet(80)) is expected
+    (event,) = events(ring)
+    assert event[5:7] == (EventKind.LOG, expected)
+    metadata = installed.image.metadata
+    assert metadata["rules"][str(event[3])] == "p/ingress[0]"
+    (logged,) = metadata["verdicts"][event[4]]["logs"]
+    assert metadata["rules"][str(logged)] == "early/ingress[0]"
+
+
+def test_of_two_tables_that_log_the_event_names_the_later_ones_rule(kernel: Kernel, ring: RingBuffer) -> None:
+    first = policy("early", rule("Log"), applyOnForward=True, preDNAT=True)
+    installed = kernel.enforce(endpoint(), first, policy("p", rule("Log"), rule()))
+    assert kernel.judge(packet(80)) is ALLOW
+    (event,) = events(ring)
+    metadata = installed.image.metadata
+    places = [metadata["rules"][str(key)] for key in metadata["verdicts"][event[4]]["logs"]]
+    assert places == ["p/ingress[0]"]
+
+
 def test_drops_are_reported_while_somebody_observes(kernel: Kernel, ring: RingBuffer) -> None:
     kernel.enforce(endpoint(), policy("p", rule(protocol="UDP")))
     assert kernel.judge(packet(80)) is DENY
@@ -213,3 +243,20 @@ def test_events_are_limited_and_what_is_lost_is_counted(kernel: Kernel, ring: Ri
     windows = 2  # a new second may have begun meanwhile
     assert 0 < sent <= abi.EVENTS_PER_SECOND * windows * (os.cpu_count() or 1)
     assert lost - lost_before == runs - sent
+
+
+def test_what_a_full_ring_has_no_room_for_is_counted_as_lost(kernel: Kernel, ring: RingBuffer) -> None:
+    kernel.enforce(endpoint(), policy("p", rule("Log"), rule("Deny")), felix(failsafeInboundHostPorts=[]))
+    budget = kernel.dataplane.map("event_budget")
+    (_, _, lost_before), rounds, each = budget.sum_per_cpu(bytes(4)) or (), 8, abi.EVENTS_PER_SECOND
+    for _ in range(rounds):
+        # As if a second had passed: nothing is left out for want of budget.
+        value = bytearray(budget.get(bytes(4)) or b"")
+        for cell in range(0, len(value), 24):
+            value[cell + 8 : cell + 12] = bytes(4)
+        budget.set(bytes(4), value)
+        kernel.repeat(frame(packet(80)), each)
+    sent = len(ring.read(rounds * each))
+    (_, _, lost) = budget.sum_per_cpu(bytes(4)) or ()
+    assert 0 < sent < rounds * each
+    assert lost - lost_before == rounds * each - sent

@@ -58,7 +58,13 @@ class Hepctl:
 def hepctl_at() -> Iterator[Callable[[Path], Hepctl]]:
     """Makes command lines with a datastore in a folder, untouched by the environment of the tests' runner."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("HEPCTL_OUTPUT", "HEPCTL_NAMESPACE", "HEPCTL_LOG_LEVEL", "HEPCTL_TRACEBACK"):
+        for variable in (
+            "HEPCTL_OUTPUT",
+            "HEPCTL_NAMESPACE",
+            "HEPCTL_LOG_LEVEL",
+            "HEPCTL_LOG_FORMAT",
+            "HEPCTL_TRACEBACK",
+        ):
             patch.delenv(variable, raising=False)
         yield Hepctl
 

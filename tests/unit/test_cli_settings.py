@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from pyagent.cli import main
 from pyagent.cli.main import COMMANDS, cli
+from pyagent.telemetry.logs import JsonFormatter
 
 NODE = "apiVersion: v1\nkind: Node\nmetadata: {name: NAME}\n"
 HEPCTL = [sys.executable, "-c", "from pyagent.cli.main import main; main()"]
@@ -57,6 +59,7 @@ BAD_CONFIGURATIONS = [
     ("- x\n", "expected a mapping"),
     ("a: [\n", "config.yaml:"),
     ("log-level: loud\n", "log level 'loud'"),
+    ("log-format: xml\n", "log format 'xml'"),
     ("output: xml\n", "output format 'xml'"),
 ]
 
@@ -228,3 +231,16 @@ def test_log_level_decides_what_standard_error_shows(hepctl):
     assert hepctl("apply", "-f", "-", text=NODE.replace("NAME", "n")).stderr == ""
     loud = hepctl("-l", "debug", "label", "node", "n", "a=1")
     assert "DEBUG" in loud.stderr
+
+
+def test_a_log_is_json_where_it_is_asked_for_or_in_a_cluster(hepctl):
+    for options, variables, is_json in (
+        ((), {}, False),
+        (("--log-format", "json"), {}, True),
+        ((), {"HEPCTL_LOG_FORMAT": "json"}, True),
+        ((), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        (("--log-format", "text"), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+    ):
+        hepctl(*options, "get", "nodes", env=variables)
+        (handler,) = logging.getLogger().handlers[-1:]
+        assert isinstance(handler.formatter, JsonFormatter) is is_json
