@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-resilience test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
+.PHONY: help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -42,6 +42,9 @@ crds: setup ## deploy/crds from the model
 
 test-resilience: preflight ## every fault under traffic, as a table; about two minutes (root)
 	@$(PYTHON) -m tests.resilience
+
+soak: preflight ## hours of churn in which nothing may grow: make soak MINUTES=60; plot in build/ (root)
+	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)
 
 demo: preflight ## the walkthrough with real packets, step by step (root)
 	@$(PYTHON) -m tests.lab.story

@@ -18,7 +18,7 @@ from tests.netns.two_hosts import NODE_ADDRESS, PEER_ADDRESS
 SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; Python has no name for it
 #: Both hosts have services on all of these; policy allows the first and denies the second, either way.
 ALLOWED, DENIED, CONNECTIONS = 5401, 5402, 5403
-_PAUSE: Final = 0.002  # seconds between a sender's datagrams: load, but nothing that fills a receive buffer
+PAUSE: Final = 0.002  # seconds between a sender's datagrams: load, but nothing that fills a receive buffer
 _SILENCE: Final = 0.3  # seconds after which nothing is under way any more
 _LOST_AFTER: Final = 5.0  # seconds without an answer after which a connection counts as lost
 
@@ -86,9 +86,11 @@ class Connections:
 class Load:
     """Sends and receives while the block runs; afterwards :meth:`counted` tells what became of it."""
 
-    def __init__(self, peer: Path, connections: Connections) -> None:
+    def __init__(self, peer: Path, connections: Connections, pause: float = PAUSE) -> None:
+        """``pause``: seconds between a sender's datagrams, and between a connection's messages."""
         self._peer = peer
         self._connections = connections
+        self._pause = pause
         self._stop, self._drained = threading.Event(), threading.Event()
         self._sent: Counter[tuple[str, int]] = Counter()
         self._arrived: Counter[tuple[str, int]] = Counter()
@@ -146,10 +148,12 @@ class Load:
 
     def _receive(self, receiver: socket.socket, address: str, port: int) -> None:
         with receiver:
-            while not self._drained.is_set():
+            while True:
                 try:
                     receiver.recv(16)
                 except TimeoutError:
+                    if self._drained.is_set():
+                        return
                     continue
                 self._arrived[address, port] += 1
 
@@ -167,7 +171,7 @@ class Load:
                             self._sent[address, port] += 1  # refused on the way out: sent, and dropped
                         continue
                     self._sent[address, port] += 1
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
 
     def _talk(self) -> None:
         number = 0
@@ -179,7 +183,7 @@ class Load:
                 self._messages += 1
             else:
                 self._lost.add(number)
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
 
 
 def _datagrams() -> socket.socket:

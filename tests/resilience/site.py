@@ -45,10 +45,10 @@ def allow(port: int, *nets: str) -> dict[str, Any]:
     return {**rule, "source": {"nets": list(nets)}} if nets else rule
 
 
-def policy(fillers: int) -> Resource:
-    """What policy allows, the same for any number of rules about other ports."""
+def policy(fillers: int, *more: dict[str, Any]) -> Resource:
+    """What policy allows, the same for any number of rules about other ports; ``more`` rules come last."""
     filler = [allow(10_000 + number, f"10.{number}.0.0/16") for number in range(fillers)]
-    rules = [*filler, allow(ALLOWED)]
+    rules = [*filler, allow(ALLOWED), *more]
     return resource(
         "GlobalNetworkPolicy",
         "policy",
@@ -62,14 +62,14 @@ ENDPOINT: Final = resource("HostEndpoint", "wire", {"node": NODE, "interfaceName
 class Site:
     """The node and everything that can break; this thread is in the node's namespace."""
 
-    def __init__(self, hosts: TwoHosts, directory: Path) -> None:
+    def __init__(self, hosts: TwoHosts, directory: Path, connections: int = CONNECTIONS) -> None:
         self.hosts = hosts
         self.peer = Path("/run/netns") / hosts.peer
         self.datastore_directory = directory / "datastore"
         self.state = directory / "state"
         self.pins = Pins(f"resilience{os.getpid()}")
         self.processes = Processes(directory / "run")
-        self.connections = Connections(self.peer, CONNECTIONS)
+        self.connections = Connections(self.peer, connections)
 
     @property
     def datastore(self) -> Datastore:
@@ -140,14 +140,17 @@ class Site:
 
 
 @contextmanager
-def site() -> Iterator[Site]:
-    """Make the node, its connections, and then its agent; everything is enforced when this yields."""
+def site(*resources: Resource, connections: int = CONNECTIONS) -> Iterator[Site]:
+    """Make the node, its connections, and then its agent; everything is enforced when this yields.
+
+    ``resources``: what is to be enforced instead of default deny on the wire and :func:`policy`.
+    """
     directory = Path(tempfile.mkdtemp(prefix="autohep-resilience-"))
     try:
         with two_hosts() as hosts:
-            made = Site(hosts, directory)
+            made = Site(hosts, directory, connections)
             try:
-                for each in (ENDPOINT, policy(0)):
+                for each in resources or (ENDPOINT, policy(0)):
                     made.datastore.create(each)
                 made.start_and_wait()
                 yield made

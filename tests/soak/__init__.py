@@ -1,0 +1,1 @@
+"""Hours of churn: policies, nodes, interfaces and flows come and go, and nothing may grow."""
