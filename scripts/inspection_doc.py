@@ -57,11 +57,13 @@ CHAPTERS: Final = (
         standard error. `by` is the rule or end that decided, `log` a Log rule before it. An event of an
         older generation says so: its rules are still named, for their keys outlast generations, its Log
         rules cannot be. `--last` shows what waits in the ring and ends; without it the command follows
-        until interrupted. The ring holds some 3,200 events: what came after that while nobody observed
-        is lost without being counted.
+        until interrupted. `--verdict`, `--direction`, `--interface`, `--reason`, `--protocol`, `--peer`
+        (a network), `--port` and `--by` (part of a rule's place) choose among them. The ring holds some 3,200 events: what came after that while nobody observed
+        is lost, and counted.
         """,
         (
             "hepctl observe --last 3",
+            "hepctl observe --denied --port 23 --peer 198.51.100.0/24 --last 1",
             "hepctl observe --denied --last 1 -o json",
         ),
     ),

@@ -214,3 +214,34 @@ def test_rescue_is_logged(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.hepctl("rescue", "close")
     assert ["rescue opened for 1m0s" in lines[0], "rescue closed" in lines[1]] == [True, True]
     assert all(f"instance={node.kernel.pins.instance}" in line for line in lines)
+
+
+CHOICES = {
+    "--verdict": ("deny", "allow"),
+    "--direction": ("ingress", "egress"),
+    "--interface": ("eth0", "eth1"),
+    "--reason": ("policy_deny", "policy_allow"),
+    "--protocol": ("tcp", "udp"),
+    "--peer": ("192.0.2.0/24", "198.51.100.0/24"),
+    "--port": ("23", "80"),
+    "--by": ("gate/ingress[1]", "gate/egress"),
+}
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_events_are_chosen_by_what_they_are(node: Node, option: str) -> None:
+    matching, other = CHOICES[option]
+    for value, count in ((other, 0), (matching, 1)):
+        node.events()
+        with node.control() as control:
+            control.report_drops(60)
+            node.kernel.run(TELNET)
+            control.stop_reporting_drops()
+        found = [each for each in node.events("--denied", option, value) if each["kind"] == "log"]
+        assert len(found) == count, (option, value)
+
+
+def test_a_peer_that_is_no_network_is_refused(node: Node) -> None:
+    result = node.hepctl("observe", "--peer", "192.0.2.1/24", "--last", "1")
+    assert result.exit_code == 2
+    assert "--peer: 192.0.2.1/24 has host bits set" in result.output
