@@ -11,7 +11,13 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
+
+/* Of struct flow and its keys alone: versions of the program with the same one take
+ * over each other's flow tables, whatever else has changed between them. From 2 on
+ * it is the end of the maps' names in the kernel.
+ */
+#define FLOW_LAYOUT 1
 
 /* Sizes; -D overrides those a node may tune. */
 #ifndef FLOWS_MAX
@@ -278,8 +284,9 @@ struct image_header {
 	__u32 node_ports_at; /* 0: none; u8[3][8192] bitmaps: TCP, UDP, SCTP */
 	__u32 tunnels_at;    /* struct image_tunnel[tunnels] */
 	__u32 tunnels;
-	__u32 wildcard; /* slot + 1 for interfaces ifstate does not know; 0: none */
-	__u64 hash;	/* of the image with this field 0, by user space */
+	__u32 edits; /* changes made in place since it was compiled */
+	__u64 compiled; /* its hash when it was compiled: names it, edited or not */
+	__u64 hash; /* of the image with the last three fields 0, by user space */
 };
 
 #define IMAGE_MAGIC 0x48455031	   /* "HEP1" */
@@ -290,8 +297,7 @@ struct image_header {
 /* One host endpoint in force on this node; table offset 0: no such table. */
 struct image_slot {
 	__u32 table_at[TABLE_KINDS];
-	__u16 endpoint; /* stable index of the endpoint, bit of flow.approved */
-	__u16 flags;
+	__u32 pad;
 };
 
 struct image_table {
@@ -381,8 +387,8 @@ struct event {
 	__u32 generation;
 	__u32 ifindex;
 	__u32 rule;
-	__u16 verdict; /* verdict id */
-	__u8 kind;     /* enum event_kind */
+	__u16 verdict; /* verdict id; of the last table that met a Log rule, if any did */
+	__u8 kind; /* enum event_kind */
 	__u8 reason;
 	__u8 action;
 	__u8 direction;
@@ -413,7 +419,7 @@ _Static_assert(sizeof(struct flow6_key) == 40, "flow6_key");
 _Static_assert(sizeof(struct flow) == 48, "flow");
 _Static_assert(sizeof(struct fragment_key) == 44, "fragment_key");
 _Static_assert(sizeof(struct failsafe_key) == 24, "failsafe_key");
-_Static_assert(sizeof(struct image_header) == 96, "image_header");
+_Static_assert(sizeof(struct image_header) == 104, "image_header");
 _Static_assert(sizeof(struct image_slot) == 32, "image_slot");
 _Static_assert(sizeof(struct image_table) == 48, "image_table");
 _Static_assert(sizeof(struct verdict) == 8, "verdict");

@@ -43,14 +43,15 @@ static __always_inline bool is_neighbour(const struct packet *packet)
 		packet->icmp_type == 143);
 }
 
-static __always_inline struct outcome judge_by(const struct scene *scene,
-					       const void *image, __u64 table,
-					       const struct classes *classes)
+static __always_inline void judge_by(const struct scene *scene,
+				     const void *image, __u64 table,
+				     const struct classes *classes,
+				     struct outcome *outcome)
 {
-	struct outcome outcome = look_up(image, table, classes);
+	struct outcome next = look_up(image, table, classes);
 
-	count_hit(scene->generation & 1, outcome.id, scene->length);
-	return outcome;
+	count_hit(scene->generation & 1, next.id, scene->length);
+	goes_on(outcome, &next);
 }
 
 /* doNotTrack: no state in either direction, so failsafe replies are spared too.
@@ -97,7 +98,7 @@ static __always_inline __u32 forwarded(const struct scene *scene,
 	*track = in || out || host_source;
 	if (!table)
 		return REASON_FORWARD_NONE;
-	*outcome = judge_by(scene, image, table, classes);
+	judge_by(scene, image, table, classes, outcome);
 	if (outcome->action == ACTION_NONE)
 		return REASON_FORWARD_NONE;
 	return outcome->action == ACTION_ALLOW ? REASON_FORWARD_ALLOW
@@ -116,7 +117,7 @@ static __always_inline __u32 local(const struct scene *scene, const void *image,
 
 	if (!table)
 		return REASON_POLICY_DENY;
-	*outcome = judge_by(scene, image, table, classes);
+	judge_by(scene, image, table, classes, outcome);
 	return outcome->action == ACTION_ALLOW ? REASON_POLICY_ALLOW
 					       : REASON_POLICY_DENY;
 }
@@ -173,7 +174,7 @@ static __always_inline __u32 policy(struct scratch *scratch,
 		__u64 table = table_of(image, slot, TABLE_PREDNAT);
 
 		if (table) {
-			*outcome = judge_by(scene, image, table, classes);
+			judge_by(scene, image, table, classes, outcome);
 			if (outcome->action == ACTION_ALLOW)
 				return REASON_PREDNAT_ALLOW;
 			if (outcome->action == ACTION_DENY)

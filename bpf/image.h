@@ -162,6 +162,23 @@ struct outcome {
 	__u32 id;
 };
 
+/* A later table's answer takes the place of an earlier one's that settled nothing.
+ * A Log rule that was met there is not forgotten: unless another was met here, the
+ * verdict id that knows it stays.
+ */
+static __always_inline void goes_on(struct outcome *outcome,
+				    const struct outcome *next)
+{
+	__u8 flags = outcome->flags | next->flags;
+	/* Without branches: each would double the verifier's work. */
+	__u32 here = -(__u32)(next->flags || !outcome->flags);
+
+	outcome->id = (next->id & here) | (outcome->id & ~here);
+	outcome->action = next->action;
+	outcome->rule = next->rule;
+	outcome->flags = flags;
+}
+
 /* Offset of a slot's table of that kind, 0 if it has none. */
 static __always_inline __u64 table_of(const void *image, __u32 slot, __u32 kind)
 {

@@ -73,6 +73,20 @@ static __always_inline bool parse_inner(void *data, void *end,
 	}
 }
 
+/* The error goes to whoever sent the packet that it is about, also where NAT
+ * changes both: at one hook the two addresses are the same.
+ */
+static __always_inline bool goes_to_sender(const struct packet *outer,
+					   const struct packet *inner)
+{
+	__u32 differ = 0;
+
+	/* IPv4 has the first word, the others are 0 in both. */
+	for (int word = 0; word < 4; word++)
+		differ |= outer->destination[word] ^ inner->source[word];
+	return !differ;
+}
+
 /* Is the error about an approved flow, or a TCP connection the kernel has? *key
  * is the caller's, which has no use for it: errors have no flow of their own.
  */
@@ -91,7 +105,7 @@ static __always_inline bool is_related(struct __sk_buff *skb, void *data,
 	inner = &scratch->inner;
 	__builtin_memset(inner, 0, sizeof(*inner));
 	if (!parse_inner(data, end, packet, ipv6, inner) ||
-	    !flow_key(inner, back, ipv6, key))
+	    !goes_to_sender(packet, inner) || !flow_key(inner, back, ipv6, key))
 		return false;
 	flow = flow_find(key, ipv6);
 	if (flow && flow_fresh(flow, inner->protocol, now_jiffies()))

@@ -9,7 +9,9 @@ import struct
 from enum import IntEnum
 from typing import Final
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
+#: Of flows and their keys alone: equal ones are taken over from another version.
+FLOW_LAYOUT: Final = 1
 
 FLOWS_MAX: Final = 262144
 IMAGE_BYTES: Final = 8388608
@@ -181,8 +183,8 @@ FLOW: Final = struct.Struct("=QQQIIIIBBH4x")
 FRAGMENT_KEY: Final = struct.Struct("=16s16s4sIBBBx")
 FRAGMENT: Final = struct.Struct("=II")
 FAILSAFE_KEY: Final = struct.Struct("=I2sBB16s")
-IMAGE_HEADER: Final = struct.Struct("=22IQ")
-IMAGE_SLOT: Final = struct.Struct("=7IHH")
+IMAGE_HEADER: Final = struct.Struct("=22IQQ")
+IMAGE_SLOT: Final = struct.Struct("=7I4x")
 IMAGE_TABLE: Final = struct.Struct("=11I4x")
 VERDICT: Final = struct.Struct("=BBxxI")
 IMAGE_TUNNEL: Final = struct.Struct("=BxH")
@@ -193,7 +195,7 @@ EVENT: Final = struct.Struct("=QIIIHBBBBBB2s2sI16s16s4x")
 IMAGE_HEADER_FIELDS: Final = (
     "magic", "abi", "generation", "size", "flags", "slots", "slots_at", "trie4_at", "trie6_at", "trie6_root",
     "l4_at", "sport_at", "address_flags_at", "verdicts_at", "verdicts", "address_classes", "l4_classes",
-    "sport_classes", "node_ports_at", "tunnels_at", "tunnels", "wildcard", "hash",
+    "sport_classes", "node_ports_at", "tunnels_at", "tunnels", "edits", "compiled", "hash",
 )  # fmt: skip
 #: Field names of image_table, in order.
 IMAGE_TABLE_FIELDS: Final = (

@@ -155,13 +155,10 @@ class Enforcer:
             self._dataplane.apply(boot.image, interfaces, boot.placement.failsafes)
             self._counting.replaced(boot.image)
             log.warning("no datastore, saved policy in force generation=%d", boot.image.generation)
-        elif in_force == boot.image.generation:
+        elif not (problem := self._dataplane.difference(boot.image)):
             self._dataplane.set_interfaces(interfaces)
         else:
-            problem = (
-                f"generation {in_force} is in force; what is saved is generation {boot.image.generation}"
-            )
-            return Enforced(in_force, problem=problem)
+            return Enforced(in_force, problem=f"{problem}; what is in force stays as it is")
         reports = self._attach(view, facts, excluded)
         return Enforced(
             generation=self._dataplane.generation,

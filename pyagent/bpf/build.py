@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,12 +132,35 @@ def _open_maps(request: Request) -> tuple[dict[str, int], set[str]]:
         if pin.exists():
             opened = Map.open(pin, spec)
         else:
-            opened = Map.create(spec, prefix=layout.MAP_PREFIX)
+            opened = _taken_over(request.pins, spec) or Map.create(spec, prefix=layout.MAP_PREFIX)
             fresh.add(spec.name)
         os.dup2(opened.fd, number, inheritable=False)
         opened.close()
         fds[spec.name] = number
     return fds, fresh
+
+
+def _taken_over(pins: Pins, spec: MapSpec) -> Map | None:
+    """Share another version's map of the same layout, or copy what is in it if only its size is another.
+
+    Its program goes on with it until ours takes its place, so a shared one misses nothing.
+    """
+    if not spec.layout:
+        return None
+    for other in reversed(pins.other_versions()):
+        if not other.map(spec.name).exists():
+            continue
+        theirs = Map.open(other.map(spec.name))
+        if theirs.info.name != layout.MAP_PREFIX + spec.kernel_name:
+            theirs.close()
+            continue
+        if not spec.differences(theirs.info):
+            return theirs
+        with theirs:
+            ours = Map.create(spec, prefix=layout.MAP_PREFIX)
+            ours.update_many(islice(theirs.items(), spec.max_entries))
+            return ours
+    return None
 
 
 # ---- load and pin ----------

@@ -44,6 +44,9 @@ def map_specs(flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
     def per_cpu(name: str, value_size: int, entries: int) -> MapSpec:
         return MapSpec(name, MapType.PERCPU_ARRAY, word, value_size, entries, 0)
 
+    def flows(name: str, key_size: int) -> MapSpec:
+        return MapSpec(name, MapType.LRU_HASH, key_size, abi.FLOW.size, flows_max, 0, abi.FLOW_LAYOUT)
+
     return (
         array("control", abi.CONTROL.size, 1, F_MMAPABLE),
         array("images", image_bytes, 2, F_MMAPABLE),
@@ -51,8 +54,8 @@ def map_specs(flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
         MapSpec("ifstate_more", MapType.HASH, word, abi.IFSTATE.size, abi.IFSTATE_MORE_MAX, 0),
         per_cpu("counters", abi.COUNTERS.size, abi.IFSTATE_MAX),
         per_cpu("hits", abi.HITS.size, 2 * abi.VERDICTS_MAX),
-        MapSpec("flows4", MapType.LRU_HASH, abi.FLOW4_KEY.size, abi.FLOW.size, flows_max, 0),
-        MapSpec("flows6", MapType.LRU_HASH, abi.FLOW6_KEY.size, abi.FLOW.size, flows_max, 0),
+        flows("flows4", abi.FLOW4_KEY.size),
+        flows("flows6", abi.FLOW6_KEY.size),
         MapSpec("fragments", MapType.LRU_HASH, *sizes, abi.FRAGMENTS_MAX, 0),
         array("failsafe", 2 * 6 * 8192, 1, F_MMAPABLE),
         MapSpec("failsafe_nets", MapType.LPM_TRIE, abi.FAILSAFE_KEY.size, word, nets, F_NO_PREALLOC),

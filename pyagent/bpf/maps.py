@@ -31,7 +31,11 @@ def possible_cpus() -> int:
 
 @dataclass(frozen=True, slots=True)
 class MapSpec:
-    """What a map must be; sizes in bytes, None: anything will do."""
+    """What a map must be; sizes in bytes, None: anything will do.
+
+    ``layout``: of a map whose contents outlive versions of the program, the number of what its bytes mean; 0:
+    of any other.
+    """
 
     name: str
     type: numbers.MapType
@@ -39,6 +43,12 @@ class MapSpec:
     value_size: int
     max_entries: int | None = None
     flags: int | None = None
+    layout: int = 0
+
+    @property
+    def kernel_name(self) -> str:
+        """What the kernel calls it, our prefix apart; a later layout's number is part of it."""
+        return f"{self.name}_{self.layout}" if self.layout > 1 else self.name
 
     def differences(self, info: MapInfo) -> list[str]:
         """Say where ``info`` is not what this asks for."""
@@ -82,7 +92,7 @@ class Map:
         """Make a map that lives while open or pinned; the kernel lists it as ``prefix`` and its name."""
         entries = spec.max_entries or 1
         sizes = (spec.key_size, spec.value_size, entries, spec.flags or 0)
-        return cls(syscall.map_create(spec.type, *sizes, name=prefix + spec.name), spec.name)
+        return cls(syscall.map_create(spec.type, *sizes, name=prefix + spec.kernel_name), spec.name)
 
     def __enter__(self) -> Self:
         return self

@@ -96,7 +96,8 @@ class _Compilation:
             "node_ports_at": self._layout.add(_node_ports(self._view)) if self._view.node_ports else 0,
             "tunnels_at": self._layout.add(tunnels) if tunnels else 0,
             "tunnels": len(self._view.tunnels),
-            "wildcard": 0 if self._view.wildcard is None else self._view.wildcard + 1,
+            "edits": 0,
+            "compiled": 0,
             "hash": 0,
             **classes,
             "size": self._layout.size,
@@ -148,7 +149,7 @@ class _Compilation:
             self._statistics.append(
                 {"endpoint": endpoint.name, "slot": endpoint.slot, "table": kind.name.lower(), **statistics}
             )
-        return abi.IMAGE_SLOT.pack(*places, endpoint.slot, 0)
+        return abi.IMAGE_SLOT.pack(*places)
 
     def _table(self, view: TableView) -> tuple[int, dict[str, int]]:
         """Where the table is in the image, and its statistics; a table that is there already is shared."""

@@ -16,8 +16,12 @@ from pyagent.errors import CapacityError
 
 Section = bytes | bytearray | npt.NDArray[Any]
 
-#: Where the header's hash is: its last field.
+#: Where the header's hashes are: its last two fields, behind the count of edits.
 HASH_AT: Final = abi.IMAGE_HEADER.size - 8
+COMPILED_AT: Final = HASH_AT - 8
+EDITS_AT: Final = COMPILED_AT - 4
+#: An image is hashed in pieces, so that a change of one does not mean reading all.
+PAGE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +36,7 @@ class Image:
     image is in force.
     """
 
-    data: bytearray
+    data: bytes | bytearray
     generation: int
     metadata: Mapping[str, Any]
     slots: tuple[str, ...]
@@ -101,7 +105,28 @@ class Layout:
         return whole
 
 
+def page_hash(image: bytes | bytearray | memoryview, page: int) -> int:
+    """The hash of one page of an image and its place; what an edit does not count in is taken as 0."""
+    content = bytes(image[page * PAGE : (page + 1) * PAGE])
+    if page == 0:
+        content = content[:EDITS_AT] + bytes(abi.IMAGE_HEADER.size - EDITS_AT) + content[HASH_AT + 8 :]
+    return int.from_bytes(blake2b(content, digest_size=8, key=page.to_bytes(4, "little")).digest(), "little")
+
+
+def image_hash(image: bytes | bytearray | memoryview) -> int:
+    """The hash of an image: its pages' hashes, each at its place, joined by XOR."""
+    view = memoryview(image)
+    found = 0
+    for page in range((len(view) + PAGE - 1) // PAGE):
+        found ^= page_hash(view, page)
+    return found
+
+
+def compiled_hash(image: bytes | bytearray | memoryview) -> int:
+    """The hash that an image was compiled with, whatever was edited since."""
+    return int.from_bytes(image[COMPILED_AT : COMPILED_AT + 8], "little")
+
+
 def seal(data: bytearray) -> None:
-    """Write the hash of the image (its own field being 0) into the header."""
-    data[HASH_AT : HASH_AT + 8] = bytes(8)
-    data[HASH_AT : HASH_AT + 8] = blake2b(data, digest_size=8).digest()
+    """Write the image's hash into the header: as its own, and as the one it was compiled with."""
+    data[COMPILED_AT : COMPILED_AT + 8] = data[HASH_AT : HASH_AT + 8] = image_hash(data).to_bytes(8, "little")

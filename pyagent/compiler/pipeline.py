@@ -90,8 +90,7 @@ class Pipeline:
     def _slot(self, interface: str) -> int | None:
         if interface in self._known:
             return self._view.interfaces.get(interface)
-        wildcard = self.walker.header["wildcard"]
-        return wildcard - 1 if wildcard else None
+        return self._view.wildcard
 
     def failsafe(self, listed: Direction, packet: Packet, port: int, peer: int) -> bool:
         """Whether the inbound (ingress) or outbound list opens ``port`` to ``peer``."""

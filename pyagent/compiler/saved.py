@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-from pyagent.compiler.image import HASH_AT
+from pyagent.compiler.image import image_hash
 from pyagent.compiler.walk import Walker
 from pyagent.errors import AutohepError, DriftError
 
@@ -66,9 +65,7 @@ def open_image(data: bytes, place: str) -> Walker:
         walker = Walker(data)
     except DriftError as error:
         raise DriftError(f"{place}: {error}") from error
-    whole = bytearray(data[: walker.header["size"]])
-    whole[HASH_AT : HASH_AT + 8] = bytes(8)
-    if int.from_bytes(blake2b(whole, digest_size=8).digest(), "little") != walker.header["hash"]:
+    if image_hash(walker.whole) != walker.header["hash"]:
         raise DriftError(f"{place} is damaged: its contents do not have the hash that its header names")
     return walker
 

@@ -21,7 +21,7 @@ from pyagent.bpf import layout
 from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins
 from pyagent.calc.view import Failsafe
-from pyagent.compiler.image import Image
+from pyagent.compiler.image import Image, compiled_hash, image_hash
 from pyagent.dataplane import failsafes as failsafe_maps
 from pyagent.dataplane import grace
 from pyagent.errors import CapacityError, DriftError
@@ -158,6 +158,18 @@ class Dataplane:
         self._flip(image)
         self._close_failsafes(failsafes, nets)
         self._applied = image.generation, _digest(bytes(image.data), self._failsafe_ports(), nets)
+
+    def difference(self, saved: Image) -> str:
+        """What is in force in a sentence, if it is not ``saved`` or what edits in place made of it; else
+        empty."""
+        there = self.image_in_force()
+        if self.generation != saved.generation:
+            return f"generation {self.generation} is in force, generation {saved.generation} is saved"
+        if compiled_hash(there) != compiled_hash(saved.data):
+            return f"generation {self.generation} is in force, another image of that number is saved"
+        if image_hash(there) != Image(there, saved.generation, {}, ()).hash:
+            return f"generation {self.generation} in force is damaged"
+        return ""
 
     def verify(self) -> None:
         """Read back what is in force: generation, image and failsafes are those applied last.

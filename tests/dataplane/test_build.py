@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,61 @@ def test_a_pinned_map_of_another_size_is_drift_and_nothing_changes(tmp_path: Pat
     with pytest.raises(DriftError, match="max entries is 1, not 2"):
         build(source, pins, MapSpec("cell", MapType.ARRAY, 4, 4, 2, 0))
     assert objects.pinned_program_info(pins.program("tc_ingress")).id == before
+
+
+#: A map whose contents outlive versions, and those contents.
+KEPT = MapSpec("cell", MapType.LRU_HASH, 4, 4, 256, 0, layout=1)
+FLOWS = {struct.pack("=I", number): struct.pack("=I", ~number & 0xFFFFFFFF) for number in range(40)}
+
+
+def another_version(pins: Pins, version: int) -> Pins:
+    return Pins(pins.instance, pins.base, version)
+
+
+@pytest.mark.parametrize("step", [1, -1], ids=["upgrade", "downgrade"])
+def test_another_version_shares_the_map_that_outlives_versions(tmp_path: Path, pins: Pins, step: int) -> None:
+    source = tiny_source(tmp_path, SWITCH)
+    first = build(source, pins, KEPT)
+    with Map.open(pins.map("cell"), KEPT) as theirs:
+        theirs.update_many(FLOWS.items())
+        after = another_version(pins, pins.abi + step)
+        second = build(source, after, KEPT)
+        assert second.maps == first.maps
+        # What the other version's program notes until ours takes over is there too.
+        theirs.set(struct.pack("=I", 99), bytes(4))
+    pins.remove()
+    with Map.open(after.map("cell"), KEPT) as ours:
+        assert dict(ours.items()) == FLOWS | {struct.pack("=I", 99): bytes(4)}
+
+
+@pytest.mark.parametrize("entries", [512, 128])
+def test_a_map_of_another_size_is_copied_into_the_other_version(
+    tmp_path: Path, pins: Pins, entries: int
+) -> None:
+    source = tiny_source(tmp_path, SWITCH)
+    build(source, pins, KEPT)
+    with Map.open(pins.map("cell"), KEPT) as theirs:
+        theirs.update_many(FLOWS.items())
+    wanted = replace(KEPT, max_entries=entries)
+    after = another_version(pins, pins.abi + 1)
+    build(source, after, wanted)
+    with Map.open(after.map("cell"), wanted) as ours:
+        assert dict(ours.items()) == FLOWS
+
+
+@pytest.mark.parametrize("layout_number", [0, 2])
+def test_a_map_of_another_layout_or_of_none_begins_empty_in_another_version(
+    tmp_path: Path, pins: Pins, layout_number: int
+) -> None:
+    source = tiny_source(tmp_path, SWITCH)
+    build(source, pins, KEPT)
+    with Map.open(pins.map("cell"), KEPT) as theirs:
+        theirs.update_many(FLOWS.items())
+    after = another_version(pins, pins.abi + 1)
+    wanted = replace(KEPT, layout=layout_number)
+    build(source, after, wanted)
+    with Map.open(after.map("cell"), wanted) as ours:
+        assert dict(ours.items()) == {}
 
 
 def test_a_compiler_error_comes_first_with_file_and_line(tmp_path: Path, pins: Pins) -> None:

@@ -308,6 +308,25 @@ def test_an_error_about_an_echo_request_passes(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("direction", list(Direction))
+def test_an_error_goes_to_whom_it_is_about_or_is_about_nothing(
+    kernel: Kernel, world: str, direction: Direction
+) -> None:
+    into = direction is Direction.INGRESS
+    kernel.enforce(endpoint(), *((OUT_ALL,) if into else (IN_80, policy("none", egress=[rule("Deny")]))))
+    asked = (
+        outgoing(80, destination=world, protocol="UDP") if into else packet(80, source=world, protocol="UDP")
+    )
+    opener = Direction.EGRESS if into else Direction.INGRESS
+    assert kernel.judge(asked, direction=opener) is ALLOW
+    error, wrapping = error_about(asked, 3 if world == WORLD else 1)
+    assert kernel.judge(error, wrapping, direction=direction) is Reason.RELATED
+    for bit in range(0, 32 if world == WORLD else 128, 9):
+        stray = replace(error, destination=error.destination ^ 1 << bit)
+        assert kernel.judge(stray, wrapping, direction=direction) is not Reason.RELATED, bit
+
+
+@pytest.mark.parametrize("world", WORLDS)
 def test_an_error_that_is_cut_off_within_its_ports_is_about_nothing(kernel: Kernel, world: str) -> None:
     kernel.enforce(endpoint(), OUT_ALL)
     asked = outgoing(80, destination=world, protocol="UDP")

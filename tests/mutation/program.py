@@ -143,6 +143,13 @@ MEMORY = (
     ),
     _program(
         "related.h",
+        "errors about anybody's packets",
+        "differ |= outer->destination[word] ^ inner->source[word];",
+        "differ |= 0;",
+        STATE,
+    ),
+    _program(
+        "related.h",
         "inner fragments are read",
         "bpf_ntohs(ip->fragment) & 0x1fff",
         "bpf_ntohs(ip->fragment) & 0",
@@ -253,6 +260,13 @@ STAGES = (
         "always the same side's slot",
         "scene.interface->slot[scene.generation & 1]",
         "scene.interface->slot[0]",
+        REPORTS,
+    ),
+    _program(
+        "image.h",
+        "an early table's Log forgotten",
+        "__u8 flags = outcome->flags | next->flags;",
+        "__u8 flags = next->flags;",
         REPORTS,
     ),
     _program(

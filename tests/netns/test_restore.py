@@ -100,6 +100,34 @@ def test_without_a_saved_policy_nothing_is_attached_and_the_host_is_called_unpro
     assert reaches(host, OTHER, 3)
 
 
+def test_another_image_of_the_same_number_in_force_is_not_taken_for_the_saved_one(
+    host: Guarded, tmp_path: Path
+) -> None:
+    generation = saved(host, tmp_path / "saved", endpoint(), ONLY_OPEN)
+    with enforcer(host, tmp_path / "other") as other:
+        assert other.enforce(World.from_resources([endpoint(), ONLY_OTHER])).generation == generation
+    with enforcer(host, tmp_path / "saved") as after:
+        enforced = after.restore()
+    assert "another image of that number" in enforced.problem
+    assert (enforced.generation, enforced.restored) == (generation, False)
+    assert reaches(host, OTHER, 3)
+    with enforcer(host, tmp_path / "other") as other:
+        assert other.restore().problem == ""
+
+
+def test_a_damaged_image_in_force_is_not_taken_for_the_saved_one(host: Guarded, tmp_path: Path) -> None:
+    with enforcer(host, tmp_path) as before:
+        generation = before.enforce(World.from_resources([endpoint(), ONLY_OPEN])).generation
+    with enforcer(host, tmp_path) as after:
+        assert after.restore().problem == ""
+    with host.dataplane.map("images") as images:
+        memory = images.memory()
+    memory[(generation & 1) * host.dataplane.image_bytes + 5000] ^= 1
+    memory.close()
+    with enforcer(host, tmp_path) as after:
+        assert "is damaged" in after.restore().problem
+
+
 @pytest.mark.parametrize("place", [10, -10])
 def test_a_damaged_file_is_refused(host: Guarded, tmp_path: Path, place: int) -> None:
     saved(host, tmp_path, endpoint(), ONLY_OPEN)

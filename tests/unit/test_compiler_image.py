@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from hashlib import blake2b
 
 import pytest
 
@@ -27,6 +26,7 @@ from pyagent.calc.view import (
 )
 from pyagent.compiler import Walker, compile_image, walk
 from pyagent.compiler import table as table_module
+from pyagent.compiler.image import EDITS_AT, PAGE, image_hash
 from pyagent.errors import CapacityError, DriftError
 from pyagent.model.packet import Packet
 
@@ -74,12 +74,22 @@ def test_the_header_tells_the_generation_and_where_everything_is() -> None:
     assert header["sport_at"] == header["tunnels_at"] == header["node_ports_at"] == 0
 
 
-def test_the_hash_covers_the_image_with_its_own_field_empty() -> None:
+def test_the_hash_covers_every_byte_but_what_edits_change_of_the_header() -> None:
     image = compile_image(view_of(table(SSH)), 7)
-    emptied = bytearray(image.data)
-    emptied[abi.IMAGE_HEADER.size - 8 : abi.IMAGE_HEADER.size] = bytes(8)
-    assert image.hash == int.from_bytes(blake2b(emptied, digest_size=8).digest(), "little")
-    assert image.hash == Walker(image).header["hash"]
+    header = Walker(image).header
+    assert image.hash == header["hash"] == header["compiled"] == image_hash(image.data)
+    assert header["edits"] == 0
+    outside = range(EDITS_AT, abi.IMAGE_HEADER.size)
+    for at in (*range(0, len(image.data), 997), *outside, len(image.data) - 1):
+        changed = bytearray(image.data)
+        changed[at] ^= 1
+        assert (image_hash(changed) == image.hash) is (at in outside), at
+
+
+def test_two_pages_that_change_places_change_the_hash() -> None:
+    data = bytes(PAGE) + b"a" * PAGE + b"b" * PAGE
+    assert image_hash(data) != image_hash(bytes(PAGE) + b"b" * PAGE + b"a" * PAGE)
+    assert image_hash(data) == image_hash(bytearray(data))
 
 
 def test_a_table_that_the_endpoint_lacks_is_absent() -> None:
@@ -166,17 +176,15 @@ def test_endpoints_with_the_same_policies_share_one_table() -> None:
     assert sizes[0] < sizes[1]
 
 
-def test_flags_wildcard_and_address_flags_come_from_the_view() -> None:
+def test_flags_and_address_flags_come_from_the_view() -> None:
     untracked = table(SSH, kind=TableKind.UNTRACKED_INGRESS, tier_end=RuleAction.PASS, end=Action.NONE)
-    walker = Walker(compile_image(view_of(untracked, wildcard=0, pod_to_host=PodToHost.DROP), 1))
+    walker = Walker(compile_image(view_of(untracked, pod_to_host=PodToHost.DROP), 1))
     assert walker.header["flags"] == abi.IMAGE_UNTRACKED | abi.IMAGE_POD_TO_HOST_DROP
-    assert walker.header["wildcard"] == 1
     assert walker.address_flags(4, 0x0A000001) == abi.ADDRESS_HOST | abi.ADDRESS_NODE
     assert walker.address_flags(4, 0x0A000002) == abi.ADDRESS_NODE
     assert walker.address_flags(4, 0x0B000001) == 0
     assert walker.address_flags(6, 1) == abi.ADDRESS_HOST
-    plain = Walker(compile_image(view_of(table(SSH)), 1)).header
-    assert (plain["flags"], plain["wildcard"]) == (0, 0)
+    assert Walker(compile_image(view_of(table(SSH)), 1)).header["flags"] == 0
 
 
 def test_node_ports_are_bits_and_tunnels_are_rows() -> None:
