@@ -58,13 +58,15 @@ CHAPTERS: Final = (
         older generation says so: its rules are still named, for their keys outlast generations, its Log
         rules cannot be. `--last` shows what waits in the ring and ends; without it the command follows
         until interrupted. `--verdict`, `--direction`, `--interface`, `--reason`, `--protocol`, `--peer`
-        (a network), `--port` and `--by` (part of a rule's place) choose among them. The ring holds some 3,200 events: what came after that while nobody observed
-        is lost, and counted.
+        (a network), `--port` and `--by` (part of a rule's place) choose among them. The ring holds some
+        3,200 events: what came after that while nobody observed is lost, and counted. `top` shows rates
+        instead, again and again; while it runs it is the one observer.
         """,
         (
             "hepctl observe --last 3",
             "hepctl observe --denied --port 23 --peer 198.51.100.0/24 --last 1",
             "hepctl observe --denied --last 1 -o json",
+            "hepctl top --count 1 --interval 500ms",
         ),
     ),
     (
@@ -280,7 +282,7 @@ def _parts(node: Node, places: dict[str, str]) -> Iterator[str]:
             if heading == CHAPTERS[0][0] and number:
                 _traffic(node)
             yield "\n" if number else ""
-            shown = _shown_under_traffic(node, words) if "profile" in words else node.shown(*words)
+            shown = _shown_under_traffic(node, words) if {"profile", "top"} & {*words} else node.shown(*words)
             yield f"$ {command}\n{_as_at_home(shown, node, places)}"
         yield "```\n"
 
