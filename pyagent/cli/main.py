@@ -33,6 +33,7 @@ COMMANDS = {
     "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),
     "rescue": ("pyagent.cli.rescue:rescue", "Let everything pass for a while, when policy locked you out."),
     "bpf": ("pyagent.cli.bpf:bpf", "Look into the maps of this node's firewall."),
+    "top": ("pyagent.cli.top:top", "Show what the firewall does just now, again and again."),
     "report": ("pyagent.cli.report:report", "Say which rules were hit, and which never."),
     "uninstall-node": ("pyagent.cli.daemons:uninstall_node", "Take the firewall off this host."),
     "completion": ("pyagent.cli.completion:completion", "Print a shell's completion script."),
