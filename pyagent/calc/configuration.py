@@ -7,12 +7,13 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from pyagent.calc import services
 from pyagent.calc.nets import canonical
 from pyagent.calc.view import Failsafe, PodToHost
 from pyagent.calc.world import World
 from pyagent.manifest.failsafe import PROFILES, failsafes_of
 from pyagent.manifest.nodeports import parse_node_ports
-from pyagent.model import FelixConfiguration, Service
+from pyagent.model import FelixConfiguration
 from pyagent.model.config import FelixConfigurationSpec, ProtoPort
 from pyagent.model.facts import HostFacts
 from pyagent.model.packet import PORT_PROTOCOLS, PROTOCOL_NUMBERS
@@ -95,12 +96,8 @@ def node_ports(
     world: World, spec: FelixConfigurationSpec, facts: HostFacts
 ) -> tuple[frozenset[tuple[int, int]], list[str]]:
     """(protocol, port) pairs that the host forwards by DNAT, from all sources; and remarks."""
-    found = set(facts.node_ports)
+    found = {*facts.node_ports, *services.node_ports(world)}
     remarks = []
-    for service in world.of(Service).values():
-        for port in service.spec.ports:
-            if port.node_port and port.protocol in PROTOCOL_NUMBERS:
-                found.add((PROTOCOL_NUMBERS[port.protocol], port.node_port))
     for text in spec.node_ports:
         try:
             given = parse_node_ports(text)

@@ -11,8 +11,9 @@ from pyagent.calc.nets import parse_net
 from pyagent.calc.order import OrderedTier, Policy, ordered_tiers
 from pyagent.calc.peers import Peers
 from pyagent.calc.rules import PolicyReader
+from pyagent.calc.services import Triples, outside_ports
 from pyagent.calc.stages import Applicable, tables
-from pyagent.calc.view import AddressSet, EndpointView, NodeView
+from pyagent.calc.view import AddressSet, EndpointView, L4Match, Match, NodeView, Side
 from pyagent.calc.world import World
 from pyagent.errors import SelectorError
 from pyagent.model import HostEndpoint, Profile
@@ -67,6 +68,7 @@ class Calculator:
             tunnels=tunnels(configured.spec, facts),
             node_ports=ports,
             pod_to_host=configured.pod_to_host,
+            redirected=self._redirected(world, self._host),
             warnings=tuple(sorted(warnings)),
         )
 
@@ -87,6 +89,23 @@ class Calculator:
             applicable = Applicable(endpoint, _selecting(tiers, labels, warnings), own)
             views.append(EndpointView(endpoint.name, slot, tables(applicable, self._reader)))
         return tuple(views)
+
+    def _redirected(self, world: World, host: AddressSet) -> tuple[Match, ...]:
+        """What Services have at this host's own addresses; at others it is forwarded anyway."""
+        triples: Triples = {}
+        for address, ports in outside_ports(world).items():
+            version, net = parse_net(address)
+            if net in (host.v4 if version == 4 else host.v6):
+                for port in ports:
+                    triples.setdefault(port, set()).add((version, net))
+        return tuple(
+            Match(
+                Side(),
+                Side((group.addresses,)),
+                L4Match(protocols=frozenset({group.protocol}), ports=group.ports),
+            )
+            for group in self._peers.groups("addresses of services", triples)
+        )
 
     def _local_addresses(self, facts: HostFacts, warnings: set[str]) -> AddressSet:
         nets = {parse_net(text) for text in ALWAYS_LOCAL}

@@ -16,18 +16,23 @@ import numpy as np
 from pyagent.calc.labels import Labels, LabelTable, Mask, endpoint_labels
 from pyagent.calc.nets import by_version, net_text, parse_net
 from pyagent.calc.ports import PortGroup, protocol_number, union
+from pyagent.calc.services import Triples, endpoints_of
 from pyagent.calc.view import AddressSet, Net
 from pyagent.calc.world import World
-from pyagent.model import EndpointSlice, GlobalNetworkSet, HostEndpoint, Node, Profile, Resource
-from pyagent.model.packet import PROTOCOL_NUMBERS
+from pyagent.model import (
+    ClusterServices,
+    EndpointSlice,
+    GlobalNetworkSet,
+    HostEndpoint,
+    Node,
+    Profile,
+    Resource,
+)
 from pyagent.selector import parse
 
-SERVICE_LABEL = "kubernetes.io/service-name"
 CREATED_BY_LABEL = "projectcalico.org/created-by"
 #: Networks named in a set's own name before the rest is only counted.
 NAMED_NETS = 4
-
-Triples = dict[tuple[int, int], set[tuple[int, Net]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Peers:
         self._resources: dict[str, Resource] = {}
         self._rows: dict[str, _Row] = {}
         self._places: dict[str, int] = {}
-        self._slices: Mapping[str, EndpointSlice] = {}
+        self._world = World({})
+        self._services: tuple[object, ...] = ()
         self._nodes: Mapping[str, Node] = {}
         self._clear()
 
@@ -94,9 +100,11 @@ class Peers:
             self._clear()
 
     def _update_kubernetes(self, world: World) -> None:
-        slices, nodes = world.of(EndpointSlice), world.of(Node)
-        if slices != self._slices:
-            self._slices, self._by_service = slices, {}
+        self._world = world
+        services = world.of(EndpointSlice), world.of(ClusterServices)
+        if services != self._services:
+            self._services, self._by_service = services, {}
+        nodes = world.of(Node)
         if nodes != self._nodes:
             self._nodes, self._node_set = nodes, None
 
@@ -169,12 +177,12 @@ class Peers:
         return self._by_port[key]
 
     def service(self, namespace: str, name: str) -> tuple[PortGroup, ...]:
-        """Addresses and ports of a Service's EndpointSlices."""
+        """Addresses and ports of a Service's endpoints."""
         key = (namespace, name)
         self._asked.add(key)
         if key not in self._by_service:
-            triples = _service_triples(self._slices, namespace, name)
-            self._by_service[key] = self._groups(f"service {namespace}/{name}", triples)
+            triples = endpoints_of(self._world, namespace, name)
+            self._by_service[key] = self.groups(f"service {namespace}/{name}", triples)
         return self._by_service[key]
 
     def nodes(self) -> AddressSet:
@@ -215,9 +223,9 @@ class Peers:
             for name, protocol, port in row.ports:
                 if name in wanted:
                     triples.setdefault((protocol, port), set()).update(row.nets)
-        return self._groups(f"port {', '.join(names)} of {parsed}", triples)
+        return self.groups(f"port {', '.join(names)} of {parsed}", triples)
 
-    def _groups(self, name: str, triples: Triples) -> tuple[PortGroup, ...]:
+    def groups(self, name: str, triples: Triples) -> tuple[PortGroup, ...]:
         """Triples as groups: all ports of a protocol that have the same addresses are one group."""
         same: dict[tuple[int, frozenset[tuple[int, Net]]], list[int]] = {}
         for (protocol, port), nets in sorted(triples.items(), key=lambda item: item[0]):
@@ -310,17 +318,3 @@ def _parse_all(texts: Iterable[str], owner: str, bad: list[str]) -> frozenset[tu
 def _internal_addresses(nodes: Mapping[str, Node]) -> set[tuple[int, Net]]:
     texts = [a.address for node in nodes.values() for a in node.status.addresses if a.type == "InternalIP"]
     return set(_parse_all(texts, "Node", []))
-
-
-def _service_triples(slices: Mapping[str, EndpointSlice], namespace: str, name: str) -> Triples:
-    triples: Triples = {}
-    for item in slices.values():
-        metadata = item.metadata
-        if metadata.namespace != namespace or metadata.labels.get(SERVICE_LABEL) != name:
-            continue
-        texts = [address for endpoint in item.endpoints for address in endpoint.addresses]
-        nets = _parse_all(texts, f"EndpointSlice {metadata.name}", [])
-        for port in item.ports:
-            if port.port is not None and port.protocol in PROTOCOL_NUMBERS:
-                triples.setdefault((PROTOCOL_NUMBERS[port.protocol], port.port), set()).update(nets)
-    return triples

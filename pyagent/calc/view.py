@@ -183,8 +183,9 @@ class NodeView:
     ``endpoints`` by slot; ``interfaces``: interface name -> slot, for all interfaces known in the facts that
     an endpoint covers; ``wildcard``: the slot of the ``*`` endpoint or None, for interfaces that appear
     later. ``excluded``: interface name -> reason. ``host``/``nodes``: this host's addresses (with broadcast
-    and multicast) and the addresses of all known nodes. ``warnings`` are for status: things ignored or empty,
-    each a sentence.
+    and multicast) and the addresses of all known nodes. ``redirected``: packets to this host that
+    Services take elsewhere, by address and port; ``node_ports`` do so at every address. ``warnings`` are for
+    status: things ignored or empty, each a sentence.
     """
 
     node: str
@@ -198,4 +199,5 @@ class NodeView:
     tunnels: tuple[tuple[int, int], ...]
     node_ports: frozenset[tuple[int, int]]
     pod_to_host: PodToHost
+    redirected: tuple[Match, ...] = ()
     warnings: tuple[str, ...] = field(default=())

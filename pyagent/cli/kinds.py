@@ -8,6 +8,7 @@ from typing import Any
 
 from pyagent.errors import AutohepError
 from pyagent.model import KINDS, Resource
+from pyagent.model.services import ProtocolPorts
 
 #: Shown in parentheses where a node does not name its own AS number.
 DEFAULT_AS_NUMBER = "(64512)"
@@ -81,6 +82,10 @@ def _cut(text: str) -> str:
 
 def _ports(ports: Any) -> str:
     return ",".join(f"{port.port}/{port.protocol}" for port in ports)
+
+
+def _ports_of_protocol(group: ProtocolPorts) -> str:
+    return ",".join(f"{port}/{group.protocol}" for port in group.ports)
 
 
 NAME = Column("NAME", lambda r: r.metadata.name)
@@ -160,6 +165,20 @@ ALL_KINDS: tuple[Kind, ...] = (
         (
             Column("PORTS", lambda r: _ports(r.ports)),
             Column("ENDPOINTS", lambda r: ",".join(a for e in r.endpoints for a in e.addresses)),
+        ),
+    ),
+    _kind(
+        "ClusterServices",
+        "clustersvc",
+        (
+            NAME,
+            Column("NODEPORTS", lambda r: str(sum(len(each.ports) for each in r.spec.node_ports))),
+            Column("ADDRESSES", lambda r: str(len(r.spec.addresses))),
+            Column("SERVICES", lambda r: str(len(r.spec.services))),
+        ),
+        (
+            Column("PORTS", lambda r: _cut(",".join(map(_ports_of_protocol, r.spec.node_ports)))),
+            Column("NAMED", lambda r: _cut(",".join(f"{s.namespace}/{s.name}" for s in r.spec.services))),
         ),
     ),
 )

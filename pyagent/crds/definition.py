@@ -7,7 +7,7 @@ from typing import Any
 
 from pyagent.crds.schema import Schema, struct_schema
 from pyagent.manifest import dump_yaml
-from pyagent.model import CALICO_V3, KINDS, Resource
+from pyagent.model import KINDS, Resource
 
 _HEADER = "# Made from pyagent/model by `make crds`; edit that, not this.\n"
 _META = frozenset({"api_version", "kind", "metadata", "status"})
@@ -51,6 +51,10 @@ PRESENTATIONS = {
         (("AutoCreate", ".status.runningConfig.controllers.node.hostEndpoint.autoCreate", "string"),),
     ),
     "FelixConfiguration": Presentation(("felixconfig",)),
+    "ClusterServices": Presentation(
+        ("clustersvc",),
+        (("Complete", ".status.conditions[?(@.type=='Complete')].status", "string"),),
+    ),
 }
 
 
@@ -62,7 +66,7 @@ def definitions() -> list[dict[str, Any]]:
 def files() -> dict[str, str]:
     """The files to install, by name."""
     return {
-        f"{CALICO_V3.partition('/')[0]}_{each['spec']['names']['plural']}.yaml": _HEADER + dump_yaml(each)
+        f"{each['spec']['group']}_{each['spec']['names']['plural']}.yaml": _HEADER + dump_yaml(each)
         for each in definitions()
     }
 

@@ -16,7 +16,9 @@ from pyagent.manifest.validation.config import FAILSAFE_PROTOCOLS, LOG_LEVELS, S
 from pyagent.manifest.validation.peer import MAX_NETS, MAX_PORTS
 from pyagent.manifest.validation.policy import DIRECTIONS, MAX_RULES, PERFORMANCE_HINTS, STAGED_ACTIONS
 from pyagent.manifest.validation.rule import ACTIONS
+from pyagent.manifest.validation.services import SERVICE_PROTOCOLS
 from pyagent.model import (
+    ClusterServices,
     GlobalNetworkPolicy,
     HostEndpoint,
     KubeControllersConfiguration,
@@ -47,6 +49,7 @@ from pyagent.model.policy import (
     ServiceMatch,
     TierSpec,
 )
+from pyagent.model.services import ProtocolPorts, ServiceAddress, ServiceEndpoints
 
 Struct = type[msgspec.Struct]
 
@@ -82,6 +85,9 @@ REQUIRED: dict[Struct, tuple[str, ...]] = {
     ServiceMatch: ("name",),
     ProtoPort: ("protocol",),  # port 0, any port, is left out when written
     HostEndpointTemplate: ("generateName",),
+    ProtocolPorts: ("protocol",),
+    ServiceAddress: ("address",),
+    ServiceEndpoints: ("protocol",),
 }
 
 FIELDS: dict[tuple[Struct, str], dict[str, Any]] = {
@@ -177,6 +183,12 @@ FIELDS: dict[tuple[Struct, str], dict[str, Any]] = {
     (FelixConfigurationSpec, "vxlan_port"): _REAL_PORT,
     (FelixConfigurationSpec, "wireguard_listening_port"): _REAL_PORT,
     (FelixConfigurationSpec, "geneve_port"): _REAL_PORT,
+    (ProtocolPorts, "protocol"): {"enum": list(SERVICE_PROTOCOLS)},
+    (ProtocolPorts, "ports"): {"items": _REAL_PORT},
+    (ServiceAddress, "address"): _ADDRESS,
+    (ServiceEndpoints, "protocol"): {"enum": list(SERVICE_PROTOCOLS)},
+    (ServiceEndpoints, "ports"): {"items": _REAL_PORT},
+    (ServiceEndpoints, "addresses"): {"items": _ADDRESS},
 }
 
 
@@ -366,6 +378,7 @@ RULES: dict[Struct, tuple[tuple[str, str], ...]] = {
     KubeControllersConfiguration: (
         ("self.metadata.name == 'default'", "the only KubeControllersConfiguration is called default"),
     ),
+    ClusterServices: (("self.metadata.name == 'default'", "the only ClusterServices is called default"),),
     HostEndpointTemplate: (
         (
             f"({_set('self.interfaceCIDRs')}) || ({_set('self.interfacePattern')})",

@@ -6,6 +6,7 @@ from pyagent.model.config import FelixConfiguration, KubeControllersConfiguratio
 from pyagent.model.endpoint import EndpointSlice, GlobalNetworkSet, HostEndpoint, Node, Service
 from pyagent.model.policy import GlobalNetworkPolicy, Profile, StagedGlobalNetworkPolicy, Tier
 from pyagent.model.resource import CALICO_V3, Metadata, Resource
+from pyagent.model.services import AUTOHEP_V1, ClusterServices
 
 #: Every kind, by its name on the wire.
 KINDS: dict[str, type[Resource]] = {
@@ -22,12 +23,15 @@ KINDS: dict[str, type[Resource]] = {
         FelixConfiguration,
         Service,
         EndpointSlice,
+        ClusterServices,
     )
 }
 
 __all__ = [
+    "AUTOHEP_V1",
     "CALICO_V3",
     "KINDS",
+    "ClusterServices",
     "EndpointSlice",
     "FelixConfiguration",
     "GlobalNetworkPolicy",

@@ -122,7 +122,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 
 class Service(Resource, frozen=True):
-    """A Kubernetes Service: NodePorts and the name that EndpointSlices point to."""
+    """A Kubernetes Service: NodePorts, outside addresses, and the name that EndpointSlices point to."""
 
     KIND: ClassVar[str] = "Service"
     API_VERSION: ClassVar[str] = "v1"

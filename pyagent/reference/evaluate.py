@@ -104,9 +104,9 @@ class _Judgement:
 
     def _is_forwarded(self, came_in: bool | None) -> bool:
         if self._direction == "ingress":
-            return not self._host.is_local(destination_of(self._packet)) or self._host.is_node_port(
-                self._packet
-            )
+            host, packet = self._host, self._packet
+            redirected = host.is_node_port(packet) or host.is_redirected(packet)
+            return redirected or not host.is_local(destination_of(packet))
         return bool(came_in) or not self._host.is_local(source_of(self._packet))
 
     def run(self) -> Decision:
@@ -209,8 +209,11 @@ class _Judgement:
         return self._ask(Stage.FORWARD)
 
     def _why_forwarded(self) -> str:
-        local = self._host.is_local(destination_of(self._packet))
-        return "a node port" if local else "the destination is no address of this host"
+        if not self._host.is_local(destination_of(self._packet)):
+            return "the destination is no address of this host"
+        if self._host.is_node_port(self._packet):
+            return "a node port"
+        return "a service's address and port"
 
     def _from_pod(self) -> Decision | None:
         if self._direction == "egress" or not self._interface.workload:

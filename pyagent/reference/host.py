@@ -28,6 +28,7 @@ class Host:
         self.configuration = resources.configuration(facts.node)
         self.tunnels = self._tunnels()
         self.node_ports = self._node_ports()
+        self.outside = self._outside()
 
     # -- interfaces
 
@@ -97,6 +98,9 @@ class Host:
                 for port in service.spec.ports
                 if port.node_port
             }
+        for digest in self._resources.digests():
+            for group in digest.spec.node_ports:
+                found |= {(PROTOCOL_NUMBERS[group.protocol], port) for port in group.ports}
         for text in self.configuration.node_ports:
             given = NODE_PORT.fullmatch(text)
             assert given is not None, f"validation lets no node port like {text!r} through"
@@ -104,6 +108,31 @@ class Host:
             low, high = int(given["low"]), int(given["high"] or given["low"])
             found |= {(number, port) for number in protocols for port in range(low, high + 1)}
         return frozenset(found)
+
+    def _outside(self) -> frozenset[tuple[Address, int, int]]:
+        """(address, protocol, port) of Services at external IPs and load balancers' addresses."""
+        found = set()
+        for service in self._resources.of(Service):
+            balancer = (service.status or {}).get("loadBalancer", {}).get("ingress", [])
+            theirs = [entry["ip"] for entry in balancer if "ip" in entry and entry.get("ipMode") != "Proxy"]
+            for text in (*service.spec.external_ips, *theirs):
+                found |= {
+                    (address(text), PROTOCOL_NUMBERS[port.protocol], port.port) for port in service.spec.ports
+                }
+        for digest in self._resources.digests():
+            for each in digest.spec.addresses:
+                found |= {
+                    (address(each.address), PROTOCOL_NUMBERS[group.protocol], port)
+                    for group in each.ports
+                    for port in group.ports
+                }
+        return frozenset(found)
+
+    def is_redirected(self, packet: Packet) -> bool:
+        """Addressed to this host, to an address and port that a Service takes elsewhere."""
+        if packet.fragment or packet.protocol not in PORT_PROTOCOLS:
+            return False
+        return (destination_of(packet), packet.protocol, packet.destination_port) in self.outside
 
     def is_node_port(self, packet: Packet) -> bool:
         """Addressed to this host, to a port that it forwards by DNAT."""

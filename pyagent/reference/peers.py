@@ -68,14 +68,24 @@ class Peers:
 
     def _service(self, namespace: str, name: str) -> tuple[Triple, ...]:
         """Address, protocol and port of every endpoint of a Service."""
-        return tuple(
+        direct = [
             (address, protocol_number(port.protocol), port.port)
             for piece in self._resources.slices(namespace, name)
             for endpoint in piece.endpoints
             for address in endpoint.addresses
             for port in piece.ports
             if port.port is not None
-        )
+        ]
+        told = [
+            (address, protocol_number(group.protocol), port)
+            for digest in self._resources.digests()
+            for service in digest.spec.services
+            if (service.namespace, service.name) == (namespace, name)
+            for group in service.endpoints
+            for address in group.addresses
+            for port in group.ports
+        ]
+        return tuple(direct + told)
 
     def triples(self, side: EntityRule) -> set[Triple]:
         """Every triple that this side could be compared with."""

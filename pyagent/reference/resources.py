@@ -9,6 +9,7 @@ import msgspec
 
 from pyagent.model import (
     CALICO_V3,
+    ClusterServices,
     EndpointSlice,
     FelixConfiguration,
     GlobalNetworkPolicy,
@@ -87,6 +88,10 @@ class Resources:
             if piece.metadata.namespace == namespace
             and piece.metadata.labels.get("kubernetes.io/service-name") == service
         ]
+
+    def digests(self) -> list[ClusterServices]:
+        """What a cluster's controller says of Services and EndpointSlices that are not here themselves."""
+        return self.of(ClusterServices)
 
     def labels(self, endpoint: HostEndpoint) -> dict[str, str]:
         """The endpoint's labels with those its profiles give it: its own win, then the first profile's."""

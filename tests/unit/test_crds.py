@@ -13,7 +13,7 @@ import pytest
 from pyagent import manifest
 from pyagent.crds import PRESENTATIONS, definitions
 from pyagent.crds.definition import files
-from pyagent.model import CALICO_V3, KINDS
+from pyagent.model import AUTOHEP_V1, CALICO_V3, KINDS
 from tests.support.apiserver.schema import check, fill, holds, prune
 from tests.support.generate import random_world
 from tests.unit.test_manifest_validation import CASES
@@ -90,7 +90,7 @@ def test_the_files_are_those_that_the_model_gives() -> None:
 
 
 def test_there_is_a_definition_for_every_kind_of_ours() -> None:
-    assert set(PRESENTATIONS) == {kind.KIND for kind in KINDS.values() if kind.API_VERSION == CALICO_V3}
+    assert set(PRESENTATIONS) == {kind.KIND for kind in KINDS.values() if kind.API_VERSION in (CALICO_V3, AUTOHEP_V1)}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import msgspec
 from pyagent import manifest
 from pyagent.errors import ManifestError, Problem
 from pyagent.manifest.felix_fields import is_upstream_field
-from pyagent.model import CALICO_V3, KINDS, FelixConfiguration, Metadata, Node, Resource
+from pyagent.model import AUTOHEP_V1, CALICO_V3, KINDS, FelixConfiguration, Metadata, Node, Resource
 from pyagent.model.config import FelixConfigurationSpec
 from pyagent.model.endpoint import NodeAddress, NodeStatus
 from pyagent.model.policy import Rule
@@ -110,7 +110,7 @@ def _resource(raw: bytes | msgspec.Raw, cls: type[Resource]) -> Resource:
 
 def _with_type(raw: bytes | msgspec.Raw, cls: type[Resource]) -> bytes:
     """``raw`` with apiVersion and kind, which the entries of a list of core objects do not bear."""
-    if cls.API_VERSION == CALICO_V3:
+    if cls.API_VERSION in (CALICO_V3, AUTOHEP_V1):
         return bytes(raw)
     return b'{"apiVersion":"%b","kind":"%b",%b' % (
         cls.API_VERSION.encode(),

@@ -34,7 +34,9 @@ from pyagent.errors import DatastoreError, ManifestError
 log = logging.getLogger(__name__)
 
 #: Kinds whose absence from a cluster means what an empty list of them would mean.
-DISPENSABLE: Final = frozenset({"StagedGlobalNetworkPolicy", "Tier", "Profile", "FelixConfiguration"})
+DISPENSABLE: Final = frozenset(
+    {"StagedGlobalNetworkPolicy", "Tier", "Profile", "FelixConfiguration", "ClusterServices"}
+)
 
 
 class _NoWatchListError(Exception):

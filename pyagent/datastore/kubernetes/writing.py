@@ -11,7 +11,7 @@ from pyagent import manifest
 from pyagent.datastore.layout import is_name
 from pyagent.datastore.protocol import R
 from pyagent.errors import ManifestError, Problem
-from pyagent.model import CALICO_V3, Resource
+from pyagent.model import AUTOHEP_V1, CALICO_V3, Resource
 
 
 def checked(resource: R) -> R:
@@ -89,4 +89,4 @@ def status_body(resource: Resource, current: Mapping[str, Any]) -> dict[str, Any
 
 def is_ours(resource: Resource) -> bool:
     """Whether nobody but the users of this API writes objects of this kind."""
-    return resource.API_VERSION == CALICO_V3
+    return resource.API_VERSION in (CALICO_V3, AUTOHEP_V1)

@@ -11,7 +11,9 @@ from pyagent.manifest.validation.endpoint import check_host_endpoint, check_netw
 from pyagent.manifest.validation.findings import Findings
 from pyagent.manifest.validation.metadata import check_metadata
 from pyagent.manifest.validation.policy import check_policy, check_profile, check_tier
+from pyagent.manifest.validation.services import check_cluster_services
 from pyagent.model import (
+    ClusterServices,
     FelixConfiguration,
     GlobalNetworkPolicy,
     GlobalNetworkSet,
@@ -32,6 +34,7 @@ _BY_KIND: dict[type[Resource], Callable[[Any, Findings], None]] = {
     Profile: check_profile,
     KubeControllersConfiguration: check_kube_controllers,
     FelixConfiguration: check_felix,
+    ClusterServices: check_cluster_services,
 }
 
 
