@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 STATUS: Final = "status.json"
 ENDPOINTS: Final = "endpoints.json"
 BOOT: Final = "boot.img"
+
+#: Names of files that are being written, as tempfile makes them.
+_HALF: Final = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 
 class StateDirectory:
@@ -59,6 +63,13 @@ class StateDirectory:
             os.close(lock)
             raise AutohepError(f"another agent runs on {self.path}; stop it first") from error
         self._lock = lock
+        self._remove_halves()
+
+    def _remove_halves(self) -> None:
+        """Remove what an agent that was killed while it wrote has left; nobody else writes here."""
+        for file in self.path.iterdir():
+            if _HALF.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Say how things stand."""
@@ -84,6 +95,20 @@ class StateDirectory:
         except FileNotFoundError:
             return None
         return unpack(content, str(self.path / BOOT))
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Keep a file of the agent's; a disk that is full is told in the log."""
+        self._keep(name, content)
+
+    def read_file(self, name: str) -> bytes:
+        """Return what :meth:`write_file` kept; empty if there is nothing, or nothing readable."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            log.warning("not read file=%s reason=%r", self.path / name, str(error))
+            return b""
 
     def endpoint_numbers(self, names: Sequence[str]) -> dict[str, int]:
         """Give each endpoint a number that it keeps, also over restarts: flows remember who approved them.

@@ -30,7 +30,8 @@ class WatchEvent:
     """One change; ``resource`` is the new state, for DELETED the last known, for ERROR the one in force.
 
     It is None for SYNCED, and for ERROR and DELETED where no good version was ever seen. After an ERROR,
-    the next ADDED, MODIFIED or DELETED of that resource means that the error is gone.
+    the next ADDED, MODIFIED or DELETED of that resource means that the error is gone. ``uid``: whose it is,
+    of an ERROR without resource, where the store can tell.
     """
 
     type: EventType
@@ -39,6 +40,7 @@ class WatchEvent:
     namespace: str = ""
     resource: Resource | None = None
     problems: tuple[Problem, ...] = ()
+    uid: str = ""
 
 
 class Datastore(Protocol):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pyagent.agent import mirror as mirror_module
+from pyagent.agent.lastgood import LAST_GOOD, LastGood
 from pyagent.agent.mirror import Mirror, digest
+from pyagent.agent.state import StateDirectory
 from pyagent.datastore import EventType, WatchEvent
 from pyagent.errors import DatastoreError, Problem
-from pyagent.model import GlobalNetworkSet
+from pyagent.model import GlobalNetworkSet, HostEndpoint
 from tests.support.memory_datastore import MemoryDatastore
-from tests.support.resources import network_set
+from tests.support.resources import host_endpoint, network_set
 
 PATIENCE = 5.0
 
@@ -147,3 +152,145 @@ async def test_a_mended_resource_is_named_no_more() -> None:
 
 def retry_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror_module, "_RETRY_FIRST_S", 0.01)
+
+
+def with_status(endpoint: HostEndpoint, **status: Any) -> HostEndpoint:
+    metadata = replace(endpoint.metadata, resource_version="")
+    return replace(endpoint, metadata=metadata, status=status)
+
+
+async def test_what_means_nothing_to_policy_asks_for_no_pass() -> None:
+    store = MemoryDatastore()
+    endpoint = store.create(host_endpoint("other", "n2"))
+    mirror = Mirror(store, "n1")
+    async with following(mirror):
+        await until(lambda: mirror.synced)
+        mirror.changed.clear()
+        before = mirror.seen()
+        store.update_status(with_status(endpoint, generation=7))
+        annotated = replace(endpoint.metadata, annotations={"who": "x"}, resource_version="")
+        store.update(replace(endpoint, metadata=annotated))
+        # What comes after it is seen, so that was seen as well.
+        store.create(host_endpoint("last", "n3"))
+        await until(lambda: ("HostEndpoint", "", "last") in mirror._resources)
+        kept = mirror._resources["HostEndpoint", "", "other"]
+        assert isinstance(kept, HostEndpoint)
+        assert kept.status is None
+        mirror.changed.clear()
+        assert mirror.seen().digest != before.digest
+        after = mirror.seen()
+        store.update_status(with_status(endpoint, generation=8))
+        store.update_status(with_status(host_endpoint("last", "n3"), generation=1))
+        await asyncio.sleep(0.1)
+        assert not mirror.changed.is_set()
+        assert mirror.seen() is after
+        assert after.digest == digest(store.list("HostEndpoint")[0])
+        # The control: a label is seen.
+        store.update(host_endpoint("other", "n2", {"role": "db"}))
+        await until(mirror.changed.is_set)
+        assert mirror.seen().digest != after.digest
+
+
+async def test_policies_have_a_name_of_their_own_that_no_endpoint_changes() -> None:
+    store = MemoryDatastore()
+    store.create(network_set("s", "10.0.0.0/8"))
+    mirror = Mirror(store, "n1")
+    async with following(mirror):
+        await until(lambda: mirror.synced)
+        before = mirror.seen()
+        store.create(host_endpoint("other", "n2"))
+        await until(lambda: mirror.seen().digest != before.digest)
+        assert mirror.seen().policies == before.policies
+        store.update(network_set("s", "10.1.0.0/16"))
+        await until(lambda: mirror.seen().policies != before.policies)
+
+
+async def test_this_nodes_own_endpoints_are_known_with_their_statuses() -> None:
+    store = MemoryDatastore()
+    own = store.create(host_endpoint("own", "n1"))
+    store.create(host_endpoint("other", "n2"))
+    mirror = Mirror(store, "n1")
+    async with following(mirror):
+        await until(lambda: mirror.synced)
+        assert set(mirror.endpoints) == {"own"}
+        mirror.endpoints_changed.clear()
+        store.update_status(with_status(own, generation=3))
+        await until(mirror.endpoints_changed.is_set)
+        assert mirror.endpoints["own"].status == {"generation": 3}
+        store.delete("HostEndpoint", "own")
+        await until(lambda: not mirror.endpoints)
+
+
+def broken(name: str, uid: str) -> WatchEvent:
+    return WatchEvent(
+        EventType.ERROR, "GlobalNetworkSet", name, problems=(Problem("spec.nets", "bad"),), uid=uid
+    )
+
+
+def identified(name: str, uid: str) -> WatchEvent:
+    event = added(name)
+    assert event.resource is not None
+    metadata = replace(event.resource.metadata, uid=uid)
+    return WatchEvent(EventType.ADDED, event.kind, name, resource=replace(event.resource, metadata=metadata))
+
+
+@pytest.mark.parametrize(("uid", "kept"), [("u1", True), ("u2", False), ("", False)])
+async def test_what_turned_invalid_while_no_agent_ran_keeps_its_last_valid_form(
+    tmp_path: Path, uid: str, kept: bool
+) -> None:
+    with StateDirectory(tmp_path) as state:
+        before = Mirror(Script([identified("a", "u1"), SYNCED]))  # type: ignore[arg-type]
+        async with following(before):
+            await until(lambda: before.synced)
+        LastGood(state, "n1").keep(before.resources())
+        after = Mirror(Script([broken("a", uid), SYNCED]), "n1", LastGood(state, "n1"))  # type: ignore[arg-type]
+        async with following(after):
+            await until(lambda: after.synced)
+            assert names(after) == ({"a"} if kept else set())
+            assert "GlobalNetworkSet/a" in after.broken
+            if kept:
+                assert after.seen().policies == before.seen().policies
+
+
+async def test_a_watch_that_begins_anew_keeps_the_valid_form_of_what_is_invalid_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    retry_soon(monkeypatch)
+    store = Script([identified("a", "u1"), SYNCED, DatastoreError("gone")], [broken("a", "u1"), SYNCED], [])
+    mirror = Mirror(store)  # type: ignore[arg-type]
+    async with following(mirror):
+        await until(lambda: bool(mirror.broken) and mirror.connected)
+        assert names(mirror) == {"a"}
+
+
+def test_last_good_versions_are_bounded_damaged_ones_left_out_and_other_nodes_endpoints_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def known(resource: Any) -> Any:
+        return replace(resource, metadata=replace(resource.metadata, uid=f"u-{resource.name}"))
+
+    resources = [known(network_set(f"s{number}", "10.0.0.0/8")) for number in range(100)]
+    resources += [known(host_endpoint("own", "n1")), known(host_endpoint("other", "n2"))]
+    with StateDirectory(tmp_path) as state:
+        LastGood(state, "n1").keep(resources)
+        path = tmp_path / LAST_GOOD
+        path.write_bytes(b"garbage\n" + path.read_bytes())
+        found = LastGood(state, "n1")
+        assert found.find("GlobalNetworkSet", "s7", "u-s7") == resources[7]
+        assert found.find("HostEndpoint", "own", "u-own") is not None
+        assert found.find("HostEndpoint", "other", "u-other") is None
+        assert "unreadable" in caplog.text
+        LastGood(state, "n1", bytes_max=1000).keep(resources)
+        assert 0 < path.stat().st_size <= 1000
+        assert "not all kept" in caplog.text
+
+
+def test_last_good_versions_are_written_only_when_they_changed(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as state:
+        last_good = LastGood(state, "n1")
+        last_good.keep([network_set("s", "10.0.0.0/8")])
+        (tmp_path / LAST_GOOD).unlink()
+        last_good.keep([network_set("s", "10.0.0.0/8")])
+        assert not (tmp_path / LAST_GOOD).exists()
+        last_good.keep([network_set("s", "10.1.0.0/16")])
+        assert (tmp_path / LAST_GOOD).exists()

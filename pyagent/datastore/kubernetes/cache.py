@@ -104,7 +104,9 @@ class Cache:
     def _event(self, type_: EventType, decoded: Decoded | None) -> WatchEvent:
         assert decoded is not None
         problems = decoded.problems if type_ is EventType.ERROR else ()
-        return WatchEvent(type_, self.kind, decoded.name, decoded.namespace, decoded.resource, problems)
+        return WatchEvent(
+            type_, self.kind, decoded.name, decoded.namespace, decoded.resource, problems, decoded.uid
+        )
 
 
 def _means_the_same(before: Decoded, after: Decoded) -> bool:
