@@ -68,7 +68,9 @@ class SelectorError(AutohepError):
 
 
 class DatastoreError(AutohepError):
-    """The datastore refused or failed."""
+    """The datastore refused or failed. ``status``: the HTTP status it did so with, 0: none."""
+
+    status: int = 0
 
 
 class NotFoundError(DatastoreError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -23,13 +23,15 @@ from pyagent.calc.configuration import Settings
 from pyagent.compiler import Image, compile_image
 from pyagent.dataplane import UNKNOWN, Dataplane, Interface
 from pyagent.dataplane.seed import seed
-from pyagent.errors import AutohepError, DriftError
+from pyagent.errors import AutohepError, CapacityError, DriftError, KernelError
 from pyagent.model.facts import HostFacts
 
 log = logging.getLogger(__name__)
 
 #: Seconds between comparisons of what the kernel holds with what was put there.
 CHECK_EVERY_S: Final = 300.0
+#: What a failure of a pass is called in conditions; others come from compiling.
+_CAUSES: Final = {CapacityError: "CapacityExceeded", DriftError: "ApplyFailed", KernelError: "ApplyFailed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Enforced:
 
     ``restored``: the image is that of an earlier run, for there is no datastore to ask. ``drifts``: how often
     the kernel held something else than was put there, and was put right; ``last_drift`` says what last.
+    ``covered``: host endpoint -> its interfaces. ``unfiltered``: interfaces that no endpoint is on and nobody
+    excluded. ``cause``: a word for ``problem``. ``took``: seconds until a new generation was in force, 0:
+    there is no new one.
     """
 
     generation: int = 0
@@ -50,6 +55,10 @@ class Enforced:
     restored: bool = False
     drifts: int = 0
     last_drift: str = ""
+    covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unfiltered: tuple[str, ...] = ()
+    cause: str = ""
+    took: float = 0.0
 
     @property
     def protected(self) -> bool:
@@ -88,6 +97,7 @@ class Enforcer:
         self._checked = time.monotonic()
         self._drifts: list[str] = []
         self._kept: tuple[int, Placement] | None = None
+        self._unsaved: Image | None = None
         self._counting = Counting(dataplane, state)
 
     def enforce(self, world: World) -> Enforced:
@@ -102,19 +112,22 @@ class Enforcer:
         facts = links.host_facts(self._node, present, configured.is_workload)
         view = self._calculator.view(world, facts)
         excluded = {**view.excluded, **_bridge_ports(present, view)}
-        problem = ""
+        problem = cause = ""
+        begun, took = time.monotonic(), 0.0
         try:
             if self._must_compile(view):
                 self._compile(view, facts, excluded)
+                took = time.monotonic() - begun
             else:
                 self._dataplane.set_interfaces(self._interfaces(view, facts, excluded))
                 self._in_force = view
         except AutohepError as error:
-            problem = str(error)
+            problem, cause = str(error), _CAUSES.get(type(error), "CompileFailed")
             log.error("policy not enforced generation=%d reason=%r", self._dataplane.generation, problem)
             if self._in_force is not None:
                 view = _as_in_force(view, self._in_force)
                 self._cover(view, facts, excluded)
+        self._save()
         self._keep_for_boot(view, configured)
         reports = self._attach(view, facts, excluded)
         for warning in view.warnings:
@@ -131,6 +144,10 @@ class Enforcer:
             problem=problem,
             drifts=len(self._drifts),
             last_drift=self._drifts[-1] if self._drifts else "",
+            covered=_covered(view, excluded),
+            unfiltered=_unfiltered(facts, view, excluded),
+            cause=cause,
+            took=took,
         )
 
     def restore(self) -> Enforced:
@@ -166,6 +183,8 @@ class Enforcer:
             excluded=excluded,
             uncovered=tuple(sorted({report.interface for report in reports if not report.attached})),
             restored=True,
+            covered=_covered(view, excluded),
+            unfiltered=_unfiltered(facts, view, excluded),
         )
 
     def _check(self) -> None:
@@ -189,6 +208,11 @@ class Enforcer:
             log.warning("flows under way are not known reason=%r", str(error))
         else:
             log.info("flows under way count=%d", count)
+
+    def _save(self) -> None:
+        """Keep the image in force on disk for inspection; what a full disk refused is tried again."""
+        if self._unsaved is not None and self._state.write_image(self._unsaved):
+            self._unsaved = None
 
     def _keep_for_boot(self, view: NodeView, configured: Settings) -> None:
         """Keep on disk what a start without datastore needs; a disk that is full stops nothing."""
@@ -218,7 +242,7 @@ class Enforcer:
             self._seed(facts)
         self._dataplane.apply(image, interfaces, view.failsafes)
         self._in_force = view
-        self._state.write_image(image)
+        self._unsaved = image
         log.info(
             "policy in force generation=%d endpoints=%d rules=%d bytes=%d compile_ms=%.1f apply_ms=%.1f",
             image.generation,
@@ -299,6 +323,7 @@ def _tables_of(view: NodeView) -> tuple[object, ...]:
         view.failsafes,
         view.tunnels,
         view.node_ports,
+        view.redirected,
         view.pod_to_host,
     )
 
@@ -313,6 +338,21 @@ def _as_in_force(view: NodeView, in_force: NodeView) -> NodeView:
         for name, slot in view.interfaces.items()
     }
     return replace(in_force, interfaces={name: slot for name, slot in covered.items() if slot is not None})
+
+
+def _covered(view: NodeView, excluded: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The interfaces of each host endpoint."""
+    found: dict[str, list[str]] = {endpoint.name: [] for endpoint in view.endpoints}
+    names = [endpoint.name for endpoint in view.endpoints]
+    for interface, slot in sorted(view.interfaces.items()):
+        if interface not in excluded:
+            found[names[slot]].append(interface)
+    return {endpoint: tuple(interfaces) for endpoint, interfaces in found.items()}
+
+
+def _unfiltered(facts: HostFacts, view: NodeView, excluded: Mapping[str, str]) -> tuple[str, ...]:
+    names = {each.name for each in facts.interfaces}
+    return tuple(sorted(names - view.interfaces.keys() - excluded.keys()))
 
 
 def _bridge_ports(present: tuple[links.Link, ...], view: NodeView) -> dict[str, str]:

@@ -93,6 +93,11 @@ class Mirror:
             self._seen = Seen(world, digest_of_marks(sum(self._marks.values())), self._policies)
         return self._seen
 
+    @property
+    def endpoint_count(self) -> int:
+        """How many host endpoints there are, of all nodes."""
+        return len(self.seen().world.of(HostEndpoint))
+
     def resources(self) -> tuple[Resource, ...]:
         """The resources that :attr:`world` is made of, in no order."""
         return tuple(self._resources.values())

@@ -94,7 +94,9 @@ class EmbeddedDatastore:
             after, _ = _checked(with_status_of(before, resource))
             if after == before:
                 return before
-            return self._put(slot, after)
+            after = with_revision(after, self._shelf.next_revision())
+            self._shelf.put_status(slot, after)
+            return after
 
     def delete(self, kind: str, name: str, namespace: str = "", resource_version: str = "") -> None:
         """See Datastore. A broken file can be deleted, too."""

@@ -67,6 +67,46 @@ def names(store: EmbeddedDatastore) -> list[str]:
     return [resource.name for resource in store.list(KIND)[0]]
 
 
+HEP_BY_HAND = """\
+# the office uplink
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: h}
+spec: {node: n1, interfaceName: eth0}  # do not touch
+"""
+
+
+class TestStatuses:
+    async def test_a_file_written_by_hand_stays_as_it_is_and_watches_hear_of_its_status(
+        self, store: EmbeddedDatastore, root: Path
+    ) -> None:
+        file = root / "hostendpoints" / "h.yaml"
+        write(file, HEP_BY_HAND)
+        inode = file.stat().st_ino
+        async with synced(store, "HostEndpoint") as events:
+            first = store.get("HostEndpoint", "h")
+            after = store.update_status(replace(first, status={"generation": 3}))
+            assert (await next_event(events)).resource == after
+        assert (file.read_text(), file.stat().st_ino) == (HEP_BY_HAND, inode)
+        again = EmbeddedDatastore(root).get("HostEndpoint", "h")
+        assert again == after
+        assert again.metadata.generation == first.metadata.generation == 1
+        assert again.metadata.resource_version != first.metadata.resource_version
+        # An edit goes on from there.
+        write(file, HEP_BY_HAND.replace("eth0", "eth1"))
+        edited = store.get("HostEndpoint", "h")
+        assert edited.spec.interface_name == "eth1"  # type: ignore[attr-defined]
+        assert edited.status == {"generation": 3}  # type: ignore[attr-defined]
+        assert edited.metadata.generation == 2
+
+    def test_a_file_that_the_store_wrote_carries_its_status(
+        self, store: EmbeddedDatastore, root: Path
+    ) -> None:
+        created = store.create(host_endpoint("h", "n1"))
+        store.update_status(replace(created, status={"generation": 3}))
+        assert "generation: 3" in (root / "hostendpoints" / "h.yaml").read_text().partition("status:")[2]
+
+
 class TestLayout:
     def test_each_resource_is_one_yaml_file(self, store: EmbeddedDatastore, root: Path) -> None:
         store.create(network_set("a", "10.0.0.0/8"))

@@ -103,10 +103,11 @@ class Cache:
 
     def _event(self, type_: EventType, decoded: Decoded | None) -> WatchEvent:
         assert decoded is not None
-        problems = decoded.problems if type_ is EventType.ERROR else ()
-        return WatchEvent(
-            type_, self.kind, decoded.name, decoded.namespace, decoded.resource, problems, decoded.uid
-        )
+        if type_ is EventType.ERROR:
+            problems, uid = decoded.problems, decoded.uid
+        else:
+            problems, uid = (), ""
+        return WatchEvent(type_, self.kind, decoded.name, decoded.namespace, decoded.resource, problems, uid)
 
 
 def _means_the_same(before: Decoded, after: Decoded) -> bool:
