@@ -297,7 +297,7 @@ struct image_header {
 /* One host endpoint in force on this node; table offset 0: no such table. */
 struct image_slot {
 	__u32 table_at[TABLE_KINDS];
-	__u32 pad;
+	__u32 services_at; /* what Services take elsewhere, the same for all slots */
 };
 
 struct image_table {

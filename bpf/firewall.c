@@ -156,7 +156,9 @@ static __always_inline __u32 policy(struct scratch *scratch,
 	bool workload = scene->interface->flags & IF_WORKLOAD;
 	bool from_host = classes->source_flags & ADDRESS_HOST;
 	bool to_host = classes->destination_flags & ADDRESS_HOST;
-	bool node_port = ingress && to_host && is_node_port(image, packet);
+	bool node_port = ingress && to_host &&
+			 (is_node_port(image, packet) ||
+			  is_redirected(image, slot, packet, classes));
 	bool is_local = ingress ? to_host && !node_port
 				: from_host && !scene->ingress_ifindex;
 	bool failsafe =

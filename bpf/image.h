@@ -231,6 +231,19 @@ static __always_inline bool is_node_port(const void *image,
 	return image_u8(image, at) >> (port & 7) & 1;
 }
 
+/* Does a Service take this packet to the host elsewhere, by address and port? */
+static __always_inline bool is_redirected(const void *image, __u32 slot,
+					  const struct packet *packet,
+					  const struct classes *classes)
+{
+	/* The member that follows the tables. */
+	__u64 table = table_of(image, slot, TABLE_KINDS);
+
+	if (!table || packet->l4 >= L4_ICMP)
+		return false;
+	return look_up(image, table, classes).action == ACTION_ALLOW;
+}
+
 /* Is this an encapsulation that nodes use among themselves? */
 static __always_inline bool is_tunnel(const void *image,
 				      const struct packet *packet)

@@ -13,6 +13,7 @@ from pyagent.abi import TableKind
 from pyagent.calc.view import EndpointView, NodeView, PodToHost, TableView
 from pyagent.compiler.addresses import classify_addresses
 from pyagent.compiler.canvas import Cells, blocks, present
+from pyagent.compiler.edit import BLOCK_BYTES, SPARE_BLOCKS, SPARE_BYTES6, Editor, Room
 from pyagent.compiler.image import Image, Layout, seal
 from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
@@ -100,21 +101,33 @@ class _Compilation:
             "compiled": 0,
             "hash": 0,
             **classes,
-            "size": self._layout.size,
         }
+        room = self._room()
+        fields["size"] = self._layout.size
         self._layout.fill(
             header_at, abi.IMAGE_HEADER.pack(*(fields[name] for name in abi.IMAGE_HEADER_FIELDS))
         )
         data = self._layout.finish()
         seal(data)
         names = tuple(endpoint.name for endpoint in endpoints)
-        return Image(data, self._generation, self._metadata(), names, self._outline())
+        return Image(data, self._generation, self._metadata(), names, self._outline(), self._editor(room))
+
+    def _room(self) -> Room:
+        """Behind everything else, for edits in place."""
+        layout = self._layout
+        blocks_at = layout.size
+        blocks = layout.spare((SPARE_BLOCKS + 1) * BLOCK_BYTES)
+        return Room(blocks_at, blocks, layout.size, layout.spare(SPARE_BYTES6))
+
+    def _editor(self, room: Room) -> Callable[[], Editor]:
+        families, trie6, numbers = self._fields.families, self._trie6, self._plan.known_sets
+        return lambda: Editor(families, trie6, numbers, room)
 
     def _add_classes(self) -> dict[str, int]:
         """Lay out what all tables share; the header fields about it."""
         fields, layout = self._fields, self._layout
         four, six = fields.families
-        trie6 = Trie6(six.points, (six.classes.of + six.base).tolist())
+        trie6 = self._trie6 = Trie6(six.points, (six.classes.of + six.base).tolist())
         return {
             "trie4_at": layout.add(build_trie4(np.array(four.points, dtype=np.int64), four.classes.of)),
             "trie6_at": layout.add(trie6.nodes),
@@ -149,7 +162,8 @@ class _Compilation:
             self._statistics.append(
                 {"endpoint": endpoint.name, "slot": endpoint.slot, "table": kind.name.lower(), **statistics}
             )
-        return abi.IMAGE_SLOT.pack(*places)
+        services = self._plan.redirections
+        return abi.IMAGE_SLOT.pack(*places, 0 if services is None else self._table(services)[0])
 
     def _table(self, view: TableView) -> tuple[int, dict[str, int]]:
         """Where the table is in the image, and its statistics; a table that is there already is shared."""

@@ -112,6 +112,13 @@ class Pipeline:
                 return True
         return False
 
+    def is_redirected(self, slot: int, packet: Packet) -> bool:
+        """Whether what is addressed to this host goes elsewhere: to a NodePort or a Service's address."""
+        if self.is_node_port(packet):
+            return True
+        has_ports = packet.protocol in PORT_PROTOCOLS and not packet.fragment
+        return has_ports and self.walker.is_redirected(slot, packet)
+
     def is_node_port(self, packet: Packet) -> bool:
         """Whether the host forwards the destination port by DNAT."""
         at = self.walker.header["node_ports_at"]
@@ -156,7 +163,7 @@ class _Passage:
             flags(packet.version, packet.destination),
         )
         own = self._destination if self._ingress else self._source
-        redirected = pipeline.is_node_port(packet) if self._ingress else received
+        redirected = pipeline.is_redirected(slot, packet) if self._ingress else received
         self._local = bool(own & abi.ADDRESS_HOST) and not redirected
         self.walked: list[tuple[TableKind, Walked]] = []
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pyagent.calc.view import AddressSet, L4Match, NodeView, PolicyView, RuleView, Side, TableView
 from pyagent.compiler.canvas import Place
 from pyagent.compiler.layer4 import Spans, conditions
+from pyagent.compiler.redirected import redirections
 
 #: Sets that an address must be in, and sets that it must not be in, by number.
 SideKey = tuple[tuple[int, ...], tuple[int, ...]]
@@ -57,18 +58,25 @@ class Plan:
         self.ports: Numbering[Spans] = Numbering()
         self.layer4: Numbering[L4Condition] = Numbering()
         self._set_numbers: Numbering[tuple[object, object]] = Numbering()
-        self._known_sets: dict[int, int] = {}
+        #: The place in ``sets`` of every address set of the view, by its identity.
+        self.known_sets: dict[int, int] = {}
         self._known_sides: dict[int, int] = {}
         self._known_l4: dict[int, list[int]] = {}
         self._places: dict[int, list[Place]] = {}
         # The view outlives the plan, or an identity could be reused.
         self.view = view
         self.host, self.nodes = self.set_number(view.host), self.set_number(view.nodes)
-        for endpoint in view.endpoints:
-            for table in endpoint.tables.values():
-                for policy in policies(table):
-                    for rule in policy.rules:
-                        self.places(rule)
+        self.redirections = redirections(view)
+        for table in self._tables():
+            for policy in policies(table):
+                for rule in policy.rules:
+                    self.places(rule)
+
+    def _tables(self) -> Iterator[TableView]:
+        for endpoint in self.view.endpoints:
+            yield from endpoint.tables.values()
+        if self.redirections is not None:
+            yield self.redirections
 
     def places(self, rule: RuleView) -> list[Place]:
         """The (address condition, layer 4 condition) pairs that make the rule match."""
@@ -83,9 +91,9 @@ class Plan:
 
     def set_number(self, addresses: AddressSet) -> int:
         """The set's place in ``sets``; sets of equal content share one."""
-        known = self._known_sets.get(id(addresses))
+        known = self.known_sets.get(id(addresses))
         if known is None:
-            known = self._known_sets[id(addresses)] = self._set_numbers((addresses.v4, addresses.v6))
+            known = self.known_sets[id(addresses)] = self._set_numbers((addresses.v4, addresses.v6))
             if known == len(self.sets):
                 self.sets.append(addresses)
         return known
@@ -109,12 +117,9 @@ class Plan:
         """The policy with the most address conditions, or with the most pairs of address and layer 4
         conditions."""
         costs: dict[str, int] = {}
-        for endpoint in self.view.endpoints:
-            for table in endpoint.tables.values():
-                for policy in policies(table):
-                    costs[policy.name] = max(
-                        costs.get(policy.name, 0), self._cost(policy.rules, addresses_only)
-                    )
+        for table in self._tables():
+            for policy in policies(table):
+                costs[policy.name] = max(costs.get(policy.name, 0), self._cost(policy.rules, addresses_only))
         return max(costs, key=lambda name: costs[name], default="")
 
     def _cost(self, rules: Sequence[RuleView], addresses_only: bool) -> int:

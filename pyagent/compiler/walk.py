@@ -81,13 +81,21 @@ class Walker:
 
     def walk(self, slot: int, kind: TableKind, packet: Packet) -> Walked | None:
         """See :func:`walk`."""
-        header = self.header
-        if not 0 <= slot < header["slots"]:
-            return None
-        table_at = self._u32[(header["slots_at"] + slot * abi.IMAGE_SLOT.size) // 4 + kind]
-        if not table_at:
-            return None
-        table = self._table(table_at)
+        table_at = self._table_at(slot, kind)
+        return self._ask(table_at, packet) if table_at else None
+
+    def is_redirected(self, slot: int, packet: Packet) -> bool:
+        """Whether a Service takes elsewhere what is addressed to this host; ``packet`` has ports."""
+        table_at = self._table_at(slot, abi.TABLE_KINDS)  # the member that follows the tables
+        return bool(table_at) and self._ask(table_at, packet).action is Action.ALLOW
+
+    def _table_at(self, slot: int, place: int) -> int:
+        if not 0 <= slot < self.header["slots"]:
+            return 0
+        return self._u32[(self.header["slots_at"] + slot * abi.IMAGE_SLOT.size) // 4 + place]
+
+    def _ask(self, table_at: int, packet: Packet) -> Walked:
+        header, table = self.header, self._table(table_at)
         source = self.address_class(packet.version, packet.source)
         destination = self.address_class(packet.version, packet.destination)
         index = l4_index(packet)

@@ -1,6 +1,6 @@
 """Keeps ClusterServices in step with Services, EndpointSlices and the policies that name some of them.
 
-Agents follow this one object instead of Services, so it is written seldom: once a second at most, and nothing is
+Agents follow this one object instead of Services: it is written once a second at most, and nothing is
 written that is written already.
 """
 

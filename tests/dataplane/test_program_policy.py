@@ -14,6 +14,7 @@ from tests.support.kernel import Kernel
 from tests.support.small_world import (
     FACTS,
     HOST,
+    HOST6,
     POD,
     WORLD,
     WORLD6,
@@ -23,6 +24,7 @@ from tests.support.small_world import (
     packet,
     policy,
     rule,
+    service_at,
 )
 
 OUT = Direction.EGRESS
@@ -215,6 +217,28 @@ def test_a_node_port_counts_as_forwarded(kernel: Kernel) -> None:
     assert kernel.judge(packet(30053, protocol="SCTP")) is DENY
     # A source port means nothing, and what the host itself sends there is its own.
     assert kernel.judge(outgoing(30080), direction=OUT) is DENY
+
+
+def test_a_services_address_of_this_host_counts_as_forwarded_at_its_port_and_nowhere_else(
+    kernel: Kernel,
+) -> None:
+    kernel.enforce(endpoint(), service_at(HOST, HOST6, WORLD, port=8080))
+    for source in (WORLD, WORLD6):
+        assert kernel.judge(packet(8080, source=source)) is Reason.FORWARD_NONE
+        assert kernel.judge(packet(8081, source=source)) is DENY
+    assert kernel.judge(packet(8080, destination="192.0.2.1")) is DENY
+    assert kernel.judge(packet(8080, protocol="UDP")) is DENY
+    kernel.enforce(endpoint())
+    assert kernel.judge(packet(8080)) is DENY
+
+
+def test_a_services_address_meets_prednat_and_apply_on_forward_policy(kernel: Kernel) -> None:
+    to_it = rule("Deny", protocol="TCP", destination={"ports": [8080]})
+    outside = service_at(HOST, port=8080)
+    kernel.enforce(endpoint(), outside, policy("d", to_it, preDNAT=True, applyOnForward=True))
+    assert kernel.judge(packet(8080)) is Reason.PREDNAT_DENY
+    kernel.enforce(endpoint(), outside, policy("f", to_it, applyOnForward=True))
+    assert kernel.judge(packet(8080)) is Reason.FORWARD_DENY
 
 
 def test_forwarded_packets_meet_policy_that_applies_on_forward_and_no_other(kernel: Kernel) -> None:

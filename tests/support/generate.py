@@ -176,7 +176,12 @@ def _services(random: Random) -> list[Resource]:
         port = ServicePort(protocol=random.choice(("TCP", "UDP", "SCTP")), port=80)
         node_port = random.choice((0, 30080, 31000))
         ports = (ServicePort(protocol=port.protocol, port=80, node_port=node_port),)
-        made.append(resource("Service", name, ServiceSpec(ports=ports), namespace=namespace))
+        outside = ("10.0.0.1", "10.0.1.1", "203.0.113.9", "fd00::1", "10.0.0.2")
+        spec = ServiceSpec(ports=ports, external_ips=some(random, outside, 2))
+        ingress = [{"ip": address} for address in some(random, outside, 1)]
+        ingress += random.choice(([], [{"hostname": "lb.example"}], [{"ip": "10.0.0.1", "ipMode": "Proxy"}]))
+        status = {"loadBalancer": {"ingress": ingress} if ingress else {}}
+        made.append(resource("Service", name, spec, namespace=namespace, status=status))
     return made + _repeat(random, 4, lambda number: _slice(random, number))
 
 

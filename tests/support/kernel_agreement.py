@@ -154,7 +154,7 @@ class Trio:
         if sent.direction is Direction.EGRESS:
             return bool(pipeline.walker.address_flags(packet.version, packet.source) & 1)
         own = bool(pipeline.walker.address_flags(packet.version, packet.destination) & 1)
-        return own and pipeline.is_node_port(packet)
+        return own and pipeline.is_redirected(slot, packet)
 
     # -- asking
 

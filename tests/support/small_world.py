@@ -52,6 +52,12 @@ def resource(
     return msgspec.convert({key: value for key, value in whole.items() if value is not None}, KINDS[kind])
 
 
+def service_at(*addresses: str, port: int) -> Resource:
+    """A Service with TCP ``port`` at external addresses."""
+    spec = {"ports": [{"port": port, "protocol": "TCP"}], "externalIPs": list(addresses)}
+    return resource("Service", "web", spec, namespace="default")
+
+
 def endpoint(name: str = "n1-auto-hep", *, labels: dict[str, str] | None = None, **spec: Any) -> Resource:
     """A host endpoint of n1, by default the automatic one without a profile."""
     spec = {"node": "n1", "interfaceName": "*", "expectedIPs": [HOST, HOST6], **spec}

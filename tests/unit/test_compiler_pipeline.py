@@ -10,6 +10,7 @@ from pyagent.compiler import compile_image
 from pyagent.compiler.pipeline import Pipeline
 from tests.support.small_world import (
     FACTS,
+    HOST,
     PEER,
     POD,
     WORLD,
@@ -21,6 +22,7 @@ from tests.support.small_world import (
     peer,
     policy,
     rule,
+    service_at,
 )
 
 ALLOW, DENY = rule(), rule("Deny")
@@ -115,6 +117,20 @@ def test_failsafe_networks_limit_who_may_come():
     assert judge(packet(22, source=WORLD), endpoint(), limited).reason is Reason.FAILSAFE
     assert judge(packet(22, source="198.51.101.7"), endpoint(), limited).reason is Reason.POLICY_DENY
     assert judge(packet(22, source=WORLD6), endpoint(), limited).reason is Reason.POLICY_DENY
+
+
+def test_a_services_address_is_forwarded_at_its_own_ports_only():
+    outside = service_at(HOST, WORLD, port=8080)
+    reasons = {
+        (address, port): judge(packet(port, destination=address), endpoint(), outside).reason
+        for address in (HOST, "192.0.2.1")
+        for port in (8080, 8081)
+    }
+    assert reasons.pop((HOST, 8080)) is Reason.FORWARD_NONE
+    assert set(reasons.values()) == {Reason.POLICY_DENY}
+    assert judge(packet(8080, protocol="UDP"), endpoint(), outside).reason is Reason.POLICY_DENY
+    denied = policy("f", rule("Deny"), applyOnForward=True)
+    assert judge(packet(8080), endpoint(), outside, denied).reason is Reason.FORWARD_DENY
 
 
 def test_node_ports_of_every_protocol_are_forwarded():
