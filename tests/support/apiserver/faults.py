@@ -16,6 +16,8 @@ class Request:
     plural: str
     watch: bool
     query: dict[str, str]
+    #: Whose request it is, by token.
+    user: str = ""
 
 
 @dataclass

@@ -29,10 +29,29 @@ class Served:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
+_TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$"}
+#: What a server checks of leases, which candidates rely on.
+_LEASE = {
+    "type": "object",
+    "x-kubernetes-preserve-unknown-fields": True,
+    "properties": {
+        "spec": {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {
+                "leaseDurationSeconds": {"type": "integer", "minimum": 1},
+                "leaseTransitions": {"type": "integer", "minimum": 0},
+                "acquireTime": _TIME,
+                "renewTime": _TIME,
+            },
+        }
+    },
+}
 BUILT_IN = (
     Served("", "v1", "nodes", "Node", namespaced=False, keeps_status=True),
     Served("", "v1", "namespaces", "Namespace", namespaced=False, keeps_status=True),
     Served("", "v1", "services", "Service", namespaced=True),
+    Served("", "v1", "events", "Event", namespaced=True, status=False),
     Served("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", namespaced=True, status=False),
     Served(
         "apiextensions.k8s.io",
@@ -41,7 +60,7 @@ BUILT_IN = (
         "CustomResourceDefinition",
         namespaced=False,
     ),
-    Served("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, status=False),
+    Served("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True, status=False, schema=_LEASE),
 )
 
 

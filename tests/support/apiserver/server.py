@@ -8,7 +8,7 @@ import ssl
 import struct
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import msgspec
 
 from tests.support.apiserver.faults import Faults, Request
 from tests.support.apiserver.kinds import Served
+from tests.support.apiserver.routes import Target, bookmark, check_query, discover, list_of
 from tests.support.apiserver.storage import ApiError, Object, Storage
 
 ADMIN = "admin-token"
@@ -33,10 +34,18 @@ class ApiServer:
     ``watch_list``: "yes", or how a server without it behaves: "event" (ERROR event), "refused" (422),
     "ignored". ``gone``: whether an old version is refused by "event" or by "status". ``bookmark``: seconds
     between bookmarks. ``users``: rights by token. ``tls``: a certificate and its key, to speak HTTPS.
+    ``sent``: bytes of answers so far, by verb and plural.
     """
 
-    def __init__(self, storage: Storage | None = None, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        tls: tuple[Path, Path] | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.tls = tls
+        self.address = address
+        self.sent: Counter[tuple[str, str]] = Counter()
         self.storage = storage or Storage()
         self.faults = Faults()
         self.users: dict[str, Rights] = {ADMIN: None}
@@ -48,7 +57,7 @@ class ApiServer:
 
     def start(self) -> None:
         """Serve."""
-        self._http = _Http(("127.0.0.1", self.port), self)
+        self._http = _Http((self.address, self.port), self)
         self.port = self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, args=(0.02,), name="apiserver", daemon=True).start()
 
@@ -93,7 +102,7 @@ class ApiServer:
         scheme = "https" if self.tls else "http"
         path.write_text(
             "apiVersion: v1\nkind: Config\ncurrent-context: it\n"
-            f"clusters: [{{name: it, cluster: {{server: '{scheme}://127.0.0.1:{self.port}'{trust}}}}}]\n"
+            f"clusters: [{{name: it, cluster: {{server: '{scheme}://{self.address}:{self.port}'{trust}}}}}]\n"
             "contexts: [{name: it, context: {cluster: it, user: it}}]\n"
             f"users: [{{name: it, user: {{tokenFile: '{folder}/token'}}}}]\n"
         )
@@ -184,17 +193,23 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         try:
-            target = _Target.parse([unquote(step) for step in parts.path.split("/") if step], api.storage)
+            target = Target.parse([unquote(step) for step in parts.path.split("/") if step], api.storage)
             watch = query.get("watch") in ("true", "1") and self.command == "GET" and not target.name
             verb = "watch" if watch else _VERBS[self.command]
             if verb == "get" and not target.name and target.kind:
                 verb = "list"
-            if self._hit_by_fault(Request(verb, target.kind.plural if target.kind else "", watch, query)):
+            self._about = verb, target.plural
+            if self._hit_by_fault(Request(verb, target.plural, watch, query, self._token())):
                 return
             self._authorize(verb, target)
+            check_query(query)
+            if verb == "patch" and self.headers.get("Content-Type") != "application/merge-patch+json":
+                raise ApiError(
+                    415, "UnsupportedMediaType", "the body of the request was in an unknown format"
+                )
             self._answer(verb, target, query, msgspec.json.decode(body) if body else {})
         except ApiError as error:
-            self._send(error.code, msgspec.json.encode(error.status))
+            self._send(error.code, error.body())
         except msgspec.DecodeError as error:
             refusal = ApiError(400, "BadRequest", str(error))
             self._send(400, msgspec.json.encode(refusal.status))
@@ -209,9 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(fault.status, fault.body, fault.headers, cut=fault.cut)
         return True
 
-    def _authorize(self, verb: str, target: _Target) -> None:
+    def _token(self) -> str:
+        return (self.headers.get("Authorization") or "").partition(" ")[2]
+
+    def _authorize(self, verb: str, target: Target) -> None:
         users = self.server.api.users
-        token = (self.headers.get("Authorization") or "").partition(" ")[2]
+        token = self._token()
         if token not in users:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         rights = users[token]
@@ -219,18 +237,21 @@ class _Handler(BaseHTTPRequestHandler):
         if rights is not None and target.plural and (verb, resource) not in rights:
             raise ApiError(403, "Forbidden", f'User cannot {verb} resource "{resource}" in API group')
 
-    def _answer(self, verb: str, target: _Target, query: dict[str, str], body: Object) -> None:
+    def _answer(self, verb: str, target: Target, query: dict[str, str], body: Object) -> None:
         storage, kind = self.server.api.storage, target.kind
         if kind is None:
-            self._send(200, msgspec.json.encode(_discover(target, storage)))
+            self._send(200, msgspec.json.encode(discover(target, storage)))
             return
         status = target.subresource == "status"
+        if status and not kind.status:
+            # As it is for custom resources: it says that the object is missing, not its subresource.
+            raise storage.missing(kind, target.name)
         match verb:
             case "watch":
                 self._watch(kind, target.namespace, query)
                 return
             case "list":
-                answer: Object = _list(storage, kind, target.namespace, query)
+                answer: Object = list_of(storage, kind, target.namespace, query)
             case "get":
                 answer = storage.get(kind, target.namespace, target.name)
             case "create":
@@ -254,12 +275,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.server.api.sent[self._about] += len(body)
         if cut:
             self.close_connection = True
 
     def _watch(self, kind: Served, namespace: str, query: dict[str, str]) -> None:
         api = self.server.api
         initial = query.get("sendInitialEvents") == "true"
+        if initial and query.get("resourceVersionMatch") != "NotOlderThan":
+            raise ApiError(422, "Invalid", "sendInitialEvents needs resourceVersionMatch=NotOlderThan")
         if initial and api.watch_list == "refused":
             raise ApiError(
                 422, "Invalid", "sendInitialEvents is forbidden for watch unless the feature is on"
@@ -291,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
             last = self._begin(kind, namespace, query)
             end = time.monotonic() + int(query.get("timeoutSeconds") or 1800)
             bookmark_at = time.monotonic() + api.bookmark
-            while time.monotonic() < end and self.server.alive:
+            while time.monotonic() < end and self.server.alive and storage.serves(kind):
                 api.faults.wait()
                 with storage.changed:
                     if not storage.since(kind, last) and not watch.orders:
@@ -307,7 +331,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 if time.monotonic() >= bookmark_at and query.get("allowWatchBookmarks") == "true":
                     bookmark_at = time.monotonic() + api.bookmark
-                    self._event("BOOKMARK", _bookmark(kind, revision))
+                    self._event("BOOKMARK", bookmark(kind, revision))
         except ApiError as error:
             self._event("ERROR", error.status)
 
@@ -323,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             for each in objects:
                 self._event("ADDED", each)
             if initial and api.watch_list == "yes":
-                self._event("BOOKMARK", _bookmark(kind, last, end=True))
+                self._event("BOOKMARK", bookmark(kind, last, end=True))
         return last
 
     def _obey(self, watch: Watch) -> bool:
@@ -341,63 +365,4 @@ class _Handler(BaseHTTPRequestHandler):
     def _chunk(self, content: bytes) -> None:
         if content:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
-
-
-class _Target:
-    """What a path means: a kind's objects, one object, or (kind None) a group."""
-
-    def __init__(
-        self, api_version: str, kind: Served | None, namespace: str, name: str, subresource: str
-    ) -> None:
-        self.api_version, self.kind, self.namespace = api_version, kind, namespace
-        self.name, self.subresource = name, subresource
-
-    @property
-    def plural(self) -> str:
-        return self.kind.plural if self.kind else ""
-
-    @classmethod
-    def parse(cls, steps: list[str], storage: Storage) -> _Target:
-        if steps[:1] == ["api"] and len(steps) > 1:
-            api_version, rest = steps[1], steps[2:]
-        elif steps[:1] == ["apis"] and len(steps) > 2:
-            api_version, rest = "/".join(steps[1:3]), steps[3:]
-        else:
-            return cls("", None, "", "", "")
-        if not rest:
-            return cls(api_version, None, "", "", "")
-        namespace = ""
-        if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
-            namespace, rest = rest[1], rest[2:]
-        kind = storage.kind(api_version, rest[0])
-        name, subresource = (*rest[1:], "", "")[:2]
-        return cls(api_version, kind, namespace, name, subresource)
-
-
-def _list(storage: Storage, kind: Served, namespace: str, query: dict[str, str]) -> Object:
-    limit = int(query.get("limit") or 0)
-    objects, revision, token = storage.list(kind, namespace, limit, query.get("continue", ""))
-    if not kind.custom:
-        # Only custom resources say in lists what they are.
-        objects = [{key: each[key] for key in each if key not in ("apiVersion", "kind")} for each in objects]
-    metadata = {"resourceVersion": str(revision)} | ({"continue": token} if token else {})
-    return {
-        "apiVersion": kind.api_version,
-        "kind": f"{kind.kind}List",
-        "metadata": metadata,
-        "items": objects,
-    }
-
-
-def _discover(target: _Target, storage: Storage) -> Object:
-    kinds = [kind for kind in storage.kinds.values() if kind.api_version == target.api_version]
-    if target.api_version and not kinds:
-        raise ApiError(404, "NotFound", "the server could not find the requested resource")
-    resources = [{"name": kind.plural, "kind": kind.kind, "namespaced": kind.namespaced} for kind in kinds]
-    return {"kind": "APIResourceList", "groupVersion": target.api_version, "resources": resources}
-
-
-def _bookmark(kind: Served, revision: int, *, end: bool = False) -> Object:
-    annotations = {"annotations": {"k8s.io/initial-events-end": "true"}} if end else {}
-    metadata = {"resourceVersion": str(revision), "creationTimestamp": None, **annotations}
-    return {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
+        self.server.api.sent[self._about] += len(content)

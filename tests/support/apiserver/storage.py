@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import json
 import threading
 import uuid
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,13 +39,27 @@ class ApiError(Exception):
         }
         super().__init__(message)
 
+    def body(self) -> bytes:
+        """What is sent."""
+        return json.dumps(self.status).encode()
+
+
+class NotServed(ApiError):  # noqa: N818 (an answer, not a mistake)
+    """A path that leads nowhere: no Status, but plain words."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "the server could not find the requested resource")
+
+    def body(self) -> bytes:
+        return b"404 page not found\n"
+
 
 @dataclass
 class Shelf:
     """The objects of one kind and what became of them; a watch can begin at ``oldest`` or later."""
 
     objects: dict[Key, Object] = field(default_factory=dict)
-    history: list[tuple[int, str, Object]] = field(default_factory=list)
+    history: deque[tuple[int, str, Object]] = field(default_factory=deque)
     oldest: int = 0
 
 
@@ -71,7 +88,17 @@ class Storage:
         try:
             return self.kinds[api_version, plural]
         except KeyError:
-            raise ApiError(404, "NotFound", "the server could not find the requested resource") from None
+            raise NotServed from None
+
+    def serves(self, kind: Served) -> bool:
+        """Whether the kind is still served."""
+        return (kind.api_version, kind.plural) in self.kinds
+
+    def missing(self, kind: Served, name: str) -> ApiError:
+        """The answer for an object that is not there."""
+        group = f".{kind.group}" if kind.group else ""
+        message = f'{kind.plural}{group} "{name}" not found'
+        return ApiError(404, "NotFound", message, name=name, kind=kind.plural)
 
     def shelf(self, kind: Served) -> Shelf:
         return self._shelves.setdefault(f"{kind.api_version}/{kind.plural}", Shelf(oldest=self.revision))
@@ -99,9 +126,7 @@ class Storage:
             try:
                 return self.shelf(kind).objects[namespace, name]
             except KeyError:
-                group = f".{kind.group}" if kind.group else ""
-                message = f'{kind.plural}{group} "{name}" not found'
-                raise ApiError(404, "NotFound", message, name=name, kind=kind.plural) from None
+                raise self.missing(kind, name) from None
 
     def list(
         self, kind: Served, namespace: str, limit: int = 0, token: str = ""
@@ -111,7 +136,7 @@ class Storage:
             if token:
                 if token not in self._pages:
                     raise ApiError(410, "Expired", "The provided continue parameter is too old")
-                revision, rest = self._pages.pop(token)
+                revision, rest = self._pages[token]
             else:
                 revision = self.revision
                 objects = self.shelf(kind).objects
@@ -125,6 +150,9 @@ class Storage:
     def create(self, kind: Served, namespace: str, body: Object, *, dry: bool = False) -> Object:
         metadata = dict(body.get("metadata") or {})
         name = metadata.get("name", "")
+        if metadata.get("resourceVersion"):
+            message = "resourceVersion should not be set on objects to be created"
+            raise ApiError(500, "InternalError", message)
         with self.changed:
             if kind.namespaced and kind.kind != "Namespace":
                 self.get(self.kind("v1", "namespaces"), "", namespace)
@@ -156,6 +184,9 @@ class Storage:
         with self.changed:
             before = self.get(kind, namespace, name)
             given = body.get("metadata") or {}
+            if given.get("name", name) != name:
+                message = "the name of the object does not match the name on the URL"
+                raise ApiError(400, "BadRequest", message)
             if not given.get("resourceVersion") and kind.custom:
                 message = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
                 raise ApiError(422, "Invalid", message, name=name)
@@ -179,6 +210,11 @@ class Storage:
         with self.changed:
             before = self.get(kind, namespace, name)
             _require(before, preconditions, kind, name)
+            if kind.kind == "CustomResourceDefinition":
+                # Its objects go first, and every watcher is told.
+                made = self.kinds.get((custom(before).api_version, custom(before).plural))
+                for inside, each in list(self.shelf(made).objects) if made else ():
+                    self.delete(made, inside, each, {})
             del self.shelf(kind).objects[namespace, name]
             return self._record(kind, "DELETED", before)
 
@@ -188,7 +224,8 @@ class Storage:
         if revision < shelf.oldest:
             message = f"too old resource version: {revision} ({shelf.oldest})"
             raise ApiError(410, "Expired", message)
-        return [change for change in shelf.history if change[0] > revision]
+        first = bisect_right(shelf.history, revision, key=lambda change: change[0])
+        return list(itertools.islice(shelf.history, first, None))
 
     def _successor(self, kind: Served, before: Object, body: Object, *, status: bool) -> Object:
         if status:
@@ -217,7 +254,7 @@ class Storage:
             after.pop("status", None)
             if "status" in before:
                 after["status"] = before["status"]
-        if kind.custom and _desired(_valid(kind, after)) != _desired(before):
+        if kind.custom and _desired(kind, _valid(kind, after)) != _desired(kind, before):
             metadata["generation"] = kept["generation"] + 1
         return after
 
@@ -236,7 +273,7 @@ class Storage:
         shelf = self.shelf(kind)
         shelf.history.append((self.revision, type_, changed))
         if len(shelf.history) > self.window:
-            shelf.oldest = shelf.history.pop(0)[0]
+            shelf.oldest = shelf.history.popleft()[0]
         self.changed.notify_all()
         return changed
 
@@ -284,8 +321,10 @@ def _merge(before: Any, patch: Any) -> Any:
     return merged
 
 
-def _desired(body: Object) -> Object:
-    return {name: value for name, value in body.items() if name not in ("metadata", "status")}
+def _desired(kind: Served, body: Object) -> Object:
+    """What a generation is of: a status counts where it is no resource of its own."""
+    rest = ("metadata", "status") if kind.status else ("metadata",)
+    return {name: value for name, value in body.items() if name not in rest}
 
 
 def _managed() -> list[Object]:
