@@ -40,8 +40,9 @@ test-kube: setup ## the kube tier against a real cluster, under names of its own
 crds: setup ## deploy/crds from the model
 	$(PYTHON) -m pyagent.crds deploy/crds
 
-test-resilience: preflight ## every fault under traffic, as a table; about two minutes (root)
+test-resilience: preflight ## every fault under traffic, as a table, and a fault at every step of an apply (root)
 	@$(PYTHON) -m tests.resilience
+	@$(PYTHON) -m tests.sweep
 
 soak: preflight ## hours of churn in which nothing may grow: make soak MINUTES=60; plot in build/ (root)
 	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)

@@ -71,14 +71,26 @@ class StateDirectory:
             if _HALF.fullmatch(file.name):
                 file.unlink(missing_ok=True)
 
-    def write_status(self, status: Mapping[str, Any]) -> None:
-        """Say how things stand."""
-        self._keep(STATUS, json.dumps(status, indent=1).encode())
+    def write_status(self, status: Mapping[str, Any]) -> bool:
+        """Say how things stand; False: the disk did not take it."""
+        return self._keep(STATUS, json.dumps(status, indent=1).encode())
 
-    def write_image(self, image: Image) -> None:
-        """Keep what was put in force, for inspection and for a start without datastore."""
-        self._keep(IMAGE, bytes(image.data))
+    def write_image(self, image: Image) -> bool:
+        """Keep what was put in force, for inspection; False: the disk did not take all of it."""
+        kept = self._keep(IMAGE, bytes(image.data))
         metadata = {"slots": image.slots, **image.metadata, **image.outline()}
+        return self._keep(METADATA, json.dumps(metadata).encode()) and kept
+
+    def update_image(self, data: bytes, sizes: Mapping[int, tuple[int, int]]) -> None:
+        """Keep an image that was edited in place; ``sizes``: of address sets by place, where they changed."""
+        try:
+            metadata = json.loads((self.path / METADATA).read_bytes())
+            for place, (v4, v6) in sizes.items():
+                metadata["sets"][place].update(v4=v4, v6=v6)
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            log.warning("not saved file=%s reason=%r", self.path / METADATA, str(error))
+            return
+        self._keep(IMAGE, data)
         self._keep(METADATA, json.dumps(metadata).encode())
 
     def write_boot(self, boot: Boot) -> None:
@@ -132,12 +144,14 @@ class StateDirectory:
         except (FileNotFoundError, ValueError, AttributeError):
             return {}
 
-    def _keep(self, name: str, content: bytes) -> None:
-        """Replace a file; a full disk is no reason not to enforce."""
+    def _keep(self, name: str, content: bytes) -> bool:
+        """Replace a file; a full disk is no reason not to enforce. False: it was not replaced."""
         try:
             self._replace(name, content)
         except OSError as error:
             log.warning("not saved file=%s reason=%r", self.path / name, str(error))
+            return False
+        return True
 
     def _replace(self, name: str, content: bytes, *, durable: bool = False) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,18 @@ def test_a_second_agent_of_the_same_directory_is_refused_until_the_first_ends(tm
             second.claim()
     with StateDirectory(tmp_path) as after:
         after.claim()
+
+
+def test_what_a_killed_agent_had_half_written_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".image.bin.k3_9x0ab").write_bytes(b"half")
+    (tmp_path / "kept.json").write_text("{}")
+    with StateDirectory(tmp_path) as state:
+        state.claim()
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "kept.json"}
+
+
+def test_a_status_that_could_not_be_written_is_told(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "gone")
+    assert state.write_status({"ready": True})
+    shutil.rmtree(tmp_path / "gone")
+    assert not state.write_status({"ready": False})
