@@ -16,6 +16,7 @@ from pyagent.model import (
     GlobalNetworkSet,
     HostEndpoint,
     Profile,
+    Service,
     StagedGlobalNetworkPolicy,
 )
 from pyagent.model.config import ProtoPort
@@ -79,6 +80,11 @@ class Interesting:
         return {
             version: [int(net.network_address) for net in nets if net.version == version] for version in WIDTH
         }
+
+    @cached_property
+    def services(self) -> list[Service]:
+        """Services with ports."""
+        return [each for each in self.world.resources if isinstance(each, Service) and each.spec.ports]
 
     @cached_property
     def named_ports(self) -> list[int]:
@@ -190,7 +196,22 @@ def _packet(random: Random, interesting: Interesting, direction: str) -> Packet:
         remote = {"source" if direction == "ingress" else "destination": peer}
         protocol, port = random.choice(((4, 0), (47, 0), (17, 4789), (17, 51820), (17, 8472), (17, 6081)))
         return replace(packet, protocol=protocol, destination_port=port, **remote)
+    if aim < 0.16 and interesting.services:
+        return _to_service(random, interesting, packet)
     return replace(packet, **_detail(random, interesting, packet.protocol, rule))
+
+
+def _to_service(random: Random, interesting: Interesting, packet: Packet) -> Packet:
+    """To a NodePort of the host, or to a Service's port at an outside address, the host's own or not."""
+    service = random.choice(interesting.services)
+    port = random.choice(service.spec.ports)
+    number = random.choice((port.node_port, port.port, port.port))
+    outside = [ip_address(each) for each in service.spec.external_ips]
+    fitting = [int(each) for each in outside if each.version == packet.version]
+    destination = random.choice(fitting) if fitting and random.random() < 0.7 else packet.destination
+    protocol = PROTOCOL_NUMBERS[port.protocol]
+    ports = {"source_port": random.choice(interesting.ports), "destination_port": number}
+    return replace(packet, protocol=protocol, destination=destination, **ports)
 
 
 def _own(random: Random, world: RandomWorld, version: int) -> int | None:
