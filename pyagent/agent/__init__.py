@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyagent.agent.late import LateDatastore
+from pyagent.agent.mirror import CLUSTER_KINDS, KINDS
 from pyagent.agent.run import AgentOptions, run
 
-__all__ = ["AgentOptions", "LateDatastore", "run"]
+__all__ = ["CLUSTER_KINDS", "KINDS", "AgentOptions", "LateDatastore", "run"]

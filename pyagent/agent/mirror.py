@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -14,16 +15,17 @@ from pyagent.agent.late import Monitored, Watched
 from pyagent.agent.meaning import digest, digest_of_marks, mark, meaning
 from pyagent.calc import World
 from pyagent.calc.observed import OBSERVED_KINDS, policy_digest
+from pyagent.calc.world import TRAIL
 from pyagent.datastore import EventType, WatchEvent
 from pyagent.errors import DatastoreError
 from pyagent.model import HostEndpoint, Resource
 
-__all__ = ["KINDS", "Mirror", "Seen", "digest"]
+__all__ = ["CLUSTER_KINDS", "KINDS", "Mirror", "Seen", "digest"]
 
 log = logging.getLogger(__name__)
 
 #: The kinds that policy is made of. Nodes are the controller's business: heartbeats never reach an agent.
-KINDS: Final = (
+POLICY_KINDS: Final = (
     "HostEndpoint",
     "GlobalNetworkPolicy",
     "StagedGlobalNetworkPolicy",
@@ -31,9 +33,11 @@ KINDS: Final = (
     "Tier",
     "Profile",
     "FelixConfiguration",
-    "Service",
-    "EndpointSlice",
 )
+#: With what a directory holds of Services: themselves.
+KINDS: Final = (*POLICY_KINDS, "Service", "EndpointSlice")
+#: With what a cluster's controller says of them: one object in place of all Services and their endpoints.
+CLUSTER_KINDS: Final = (*POLICY_KINDS, "ClusterServices")
 _RETRY_FIRST_S: Final = 0.2
 _RETRY_MOST_S: Final = 30.0
 
@@ -56,15 +60,25 @@ class Mirror:
     While the datastore is away the last state stays, and ``connected`` is False. Statuses are no part of that
     state; those of the host endpoints of ``node`` are in :attr:`endpoints`, and ``endpoints_changed`` is set
     when one of these changes in any way. ``last_good``: valid forms of resources from before this start.
+    ``kinds``: what is followed.
     """
 
-    def __init__(self, datastore: Watched, node: str = "", last_good: LastGood | None = None) -> None:
+    def __init__(
+        self,
+        datastore: Watched,
+        node: str = "",
+        last_good: LastGood | None = None,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:
         self._datastore = datastore
+        self._kinds = kinds
         self._node = node
         self._last_good = last_good
         self._resources: dict[Key, Resource] = {}
         self._marks: dict[Key, int] = {}
         self._seen: Seen | None = None
+        self._world: World | None = None
+        self._steps: dict[Key, Resource | None] = {}
         self._policies: str | None = None
         self._following = False
         self._lost_at: float | None = time.monotonic()
@@ -89,9 +103,18 @@ class Mirror:
         if self._seen is None:
             if self._policies is None:
                 self._policies = policy_digest(self._resources.values())
-            world = World.from_resources(self._resources.values())
-            self._seen = Seen(world, digest_of_marks(sum(self._marks.values())), self._policies)
+            self._world, self._steps = self._moved_on(), {}
+            self._seen = Seen(self._world, digest_of_marks(sum(self._marks.values())), self._policies)
         return self._seen
+
+    def _moved_on(self) -> World:
+        """The world of now; made from the last one where few things changed, so that it can tell which."""
+        world = self._world
+        if world is None or len(self._steps) > TRAIL:
+            return World.from_resources(self._resources.values())
+        for (kind, namespace, name), resource in self._steps.items():
+            world = world.remove(kind, name, namespace) if resource is None else world.put(resource)
+        return world
 
     @property
     def endpoint_count(self) -> int:
@@ -139,7 +162,7 @@ class Mirror:
 
     async def _watch(self) -> None:
         fresh: dict[Key, Resource] | None = {}
-        async with aclosing(self._datastore.watch(KINDS)) as events:
+        async with aclosing(self._datastore.watch(self._kinds)) as events:
             async for event in events:
                 if event.type is EventType.SYNCED and fresh is not None:
                     # What was deleted while nobody watched is simply not among the fresh ones.
@@ -186,7 +209,7 @@ class Mirror:
         self._marks = {key: mark(resource) for key, resource in fresh.items()}
         for name in [name for name in self.endpoints if (HostEndpoint.KIND, "", name) not in fresh]:
             del self.endpoints[name]
-        self._seen = self._policies = None
+        self._seen = self._policies = self._world = None
         self.endpoints_changed.set()
 
     def _put(self, key: Key, resource: Resource | None) -> None:
@@ -198,6 +221,7 @@ class Mirror:
         else:
             self._resources[key], self._marks[key] = resource, mark(resource)
         self._seen = None
+        self._steps[key] = resource
         if key[0] in OBSERVED_KINDS:
             self._policies = None
         self.changed.set()

@@ -20,7 +20,7 @@ from typing import Any, Final
 from pyagent import __version__, abi
 from pyagent.agent.enforce import CHECK_EVERY_S, Enforced, Enforcer
 from pyagent.agent.late import Watched
-from pyagent.agent.mirror import Mirror
+from pyagent.agent.mirror import KINDS, Mirror
 from pyagent.agent.state import StateDirectory
 from pyagent.attach.events import Changes
 from pyagent.bpf import loader
@@ -41,7 +41,7 @@ class AgentOptions:
 
     ``xdp_interfaces``: globs of interfaces to have XDP besides the physical ones. ``check_every``: seconds
     between comparisons of what the kernel holds with what was put there. ``restore_after``: seconds that a
-    datastore may be away at start before the image of an earlier run is put in force.
+    datastore may be away at start before the image of an earlier run is put in force. ``kinds``: to watch.
     """
 
     node: str
@@ -53,6 +53,7 @@ class AgentOptions:
     xdp_interfaces: tuple[str, ...] = ()
     check_every: float = CHECK_EVERY_S
     restore_after: float = 10.0
+    kinds: tuple[str, ...] = KINDS
 
 
 async def run(datastore: Watched, options: AgentOptions) -> None:
@@ -72,7 +73,7 @@ async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory
         enforcer = Enforcer(
             options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
         )
-        await _Agent(Mirror(datastore), enforcer, state, options).live()
+        await _Agent(Mirror(datastore, kinds=options.kinds), enforcer, state, options).live()
 
 
 @contextmanager

@@ -106,12 +106,17 @@ def agent(
 
     Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
     """
-    from pyagent.agent import AgentOptions, LateDatastore, run  # noqa: PLC0415
+    from pyagent.agent import CLUSTER_KINDS, KINDS, AgentOptions, LateDatastore, run  # noqa: PLC0415
 
     settings.start_logging(default="info")
     name = node or socket.gethostname().lower()
     options = AgentOptions(
-        name, instance, state_dir, xdp_interfaces=xdp_interfaces, restore_after=restore_after
+        name,
+        instance,
+        state_dir,
+        xdp_interfaces=xdp_interfaces,
+        restore_after=restore_after,
+        kinds=CLUSTER_KINDS if settings.in_cluster() else KINDS,
     )
     asyncio.run(until_terminated(run(LateDatastore(settings.open_datastore), options)))
 

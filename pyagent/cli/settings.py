@@ -61,6 +61,10 @@ class Settings:
 
         return open_datastore(self.value("datastore", DEFAULT_DATASTORE))
 
+    def in_cluster(self) -> bool:
+        """Whether the datastore is a cluster's API server."""
+        return self.value("datastore", DEFAULT_DATASTORE).startswith("kubernetes:")
+
     def start_logging(self, default: str = "warning") -> None:
         """Log to standard error from the level, and in the format, that the settings name."""
         from pyagent.telemetry.logs import LogFormat, formatter  # noqa: PLC0415 (hepctl --help must not pay for it)
