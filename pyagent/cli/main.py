@@ -33,6 +33,7 @@ COMMANDS = {
     "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),
     "node": ("pyagent.cli.nodestatus:node", "Say how things stand on this node."),
     "status": ("pyagent.cli.status:status", "Say how nodes and policies stand in the cluster."),
+    "doctor": ("pyagent.cli.doctor:doctor", "Find out what keeps the firewall from working here."),
     "rescue": ("pyagent.cli.rescue:rescue", "Let everything pass for a while, when policy locked you out."),
     "bpf": ("pyagent.cli.bpf:bpf", "Look into the maps of this node's firewall."),
     "top": ("pyagent.cli.top:top", "Show what the firewall does just now, again and again."),

@@ -44,6 +44,19 @@ def node_status(state: Path, *words: str) -> Result:
     return CliRunner().invoke(cli, ("node", "status", *where, *words), prog_name="hepctl")
 
 
+def results(datastore: Path, state: Path) -> dict[str, set[str]]:
+    """Names of the doctor's checks by result; its exit code tells whether there was a problem."""
+    where = ("--instance", INSTANCE, "--state-dir", str(state), "--datastore", str(datastore))
+    done = CliRunner().invoke(cli, ("doctor", *where, "-o", "json"), prog_name="hepctl")
+    found = json.loads(done.stdout)
+    by_result: dict[str, set[str]] = {"ok": set(), "warning": set(), "problem": set()}
+    for each in found:
+        by_result[each["result"]].add(each["check"])
+        assert (each["result"] == "ok") == (each["fix"] == ""), each
+    assert done.exit_code == bool(by_result["problem"])
+    return by_result
+
+
 def wait(state: Path, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -80,11 +93,14 @@ def test_a_protected_node_says_so_and_what_is_wrong_with_one_that_is_not(
         assert "node guarded" in result.stdout
         assert ": protected" in result.stdout
         assert ["wire", "ingress"] in [line.split()[:2] for line in result.stdout.splitlines()]
+        assert results(datastore, state)["problem"] == set()
+        assert results(datastore, state)["ok"] >= {"agent", "image", "maps", "failsafe ports", "datastore"}
         opened = CliRunner().invoke(cli, ("rescue", "open", "--for", "5m", "--instance", INSTANCE))
         assert opened.exit_code == 0, opened.output
         assert "rescue is open" in node_status(state).stdout
         assert "NOT protected" in node_status(state).stdout
         assert node_status(state).exit_code == 1
+        assert results(datastore, state)["problem"] == {"agent"}
         CliRunner().invoke(cli, ("rescue", "close", "--instance", INSTANCE))
         assert node_status(state).exit_code == 0
     left = wait(state, lambda found: not found["running"])
