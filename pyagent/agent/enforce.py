@@ -12,6 +12,7 @@ from typing import Final
 from pyagent.abi import TableKind
 from pyagent.agent.boot import Boot, Placement
 from pyagent.agent.counting import Counting
+from pyagent.agent.edits import Edits
 from pyagent.agent.state import StateDirectory
 from pyagent.attach import links
 from pyagent.attach.outcome import Change, Report, XdpReport
@@ -99,12 +100,33 @@ class Enforcer:
         self._kept: tuple[int, Placement] | None = None
         self._unsaved: Image | None = None
         self._counting = Counting(dataplane, state)
+        self._edits = Edits(dataplane)
+        self._last: tuple[World, Enforced] | None = None
 
     def enforce(self, world: World) -> Enforced:
         """Put in force what ``world`` means for this host as it is now.
 
         A policy set that cannot be compiled or written leaves the last one in force and is reported.
         """
+        enforced = self._edit(world)
+        if enforced is None:
+            enforced = self._enforce(world)
+        self._last = world, enforced
+        return enforced
+
+    def _edit(self, world: World) -> Enforced | None:
+        """Do no more than edit the image in place, if all that changed are other nodes; else None."""
+        if self._last is None or self._last[0] is world or self._last[1].problem or not self._edits.possible:
+            return None
+        moves = self._calculator.moves(world)
+        if moves is None:
+            return None
+        if not self._edits.make(moves):
+            self._calculator.forget()
+            return None
+        return self._last[1]
+
+    def _enforce(self, world: World) -> Enforced:
         self._check()
         self._counting.checkpoint()
         configured = settings(world, self._node)
@@ -197,6 +219,8 @@ class Enforcer:
         except DriftError as error:
             self._drifts.append(str(error))
             self._in_force = None
+            self._edits.end()
+            self._calculator.forget()
             log.error("self-check failed, policy is applied anew reason=%r", str(error))
 
     def _seed(self, facts: HostFacts) -> None:
@@ -211,8 +235,13 @@ class Enforcer:
 
     def _save(self) -> None:
         """Keep the image in force on disk for inspection; what a full disk refused is tried again."""
-        if self._unsaved is not None and self._state.write_image(self._unsaved):
-            self._unsaved = None
+        if self._unsaved is not None:
+            if self._state.write_image(self._unsaved):
+                self._unsaved = None
+        elif self._edits.unsaved():
+            sizes = self._edits.sizes(self._calculator.sizes())
+            self._state.update_image(self._dataplane.image_in_force(), sizes)
+            self._kept = None
 
     def _keep_for_boot(self, view: NodeView, configured: Settings) -> None:
         """Keep on disk what a start without datastore needs; a disk that is full stops nothing."""
@@ -242,6 +271,7 @@ class Enforcer:
             self._seed(facts)
         self._dataplane.apply(image, interfaces, view.failsafes)
         self._in_force = view
+        self._edits.begin(image)
         self._unsaved = image
         log.info(
             "policy in force generation=%d endpoints=%d rules=%d bytes=%d compile_ms=%.1f apply_ms=%.1f",

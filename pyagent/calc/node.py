@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pyagent.calc.active import Active, active_endpoints
 from pyagent.calc.configuration import node_ports, settings, tunnels
 from pyagent.calc.labels import Labels, endpoint_labels
+from pyagent.calc.moves import Move, Mover
 from pyagent.calc.nets import parse_net
 from pyagent.calc.order import OrderedTier, Policy, ordered_tiers
 from pyagent.calc.peers import Peers
@@ -35,9 +36,50 @@ class Calculator:
         self._peers = Peers()
         self._reader = PolicyReader(self._peers)
         self._host: AddressSet | None = None
+        self._last: tuple[World, HostFacts, NodeView] | None = None
+        self._mover: Mover | None = None
 
     def view(self, world: World, facts: HostFacts) -> NodeView:
-        """What ``world`` means for the host that ``facts`` describe."""
+        """What ``world`` means for the host that ``facts`` describe.
+
+        The same object as the last time if both are the same, also where :meth:`moves` told of all that
+        changed; its address sets then are as they were before.
+        """
+        if self._last is not None and self._last[0] is world and self._last[1] == facts:
+            return self._last[2]
+        self._last = self._mover = None
+        view = self._calculate(world, facts)
+        self._last = world, facts, view
+        return view
+
+    def prepare(self) -> None:
+        """Do now what the first :meth:`moves` after a calculation would have to do."""
+        if self._mover is None and self._last is not None:
+            self._mover = Mover(self._peers, self._last[2].nodes)
+
+    def moves(self, world: World) -> list[Move] | None:
+        """Which addresses came into which sets of the last view, or left them, if that is all that ``world``
+        changes of it; else None."""
+        if self._last is None:
+            return None
+        self.prepare()
+        before, facts, view = self._last
+        found = None if self._mover is None else self._mover.move(facts.node, before, world)
+        if found is None:
+            self._last = self._mover = None
+        else:
+            self._last = world, facts, view
+        return found
+
+    def forget(self) -> None:
+        """Calculate anew the next time, whatever changed."""
+        self._last = self._mover = None
+
+    def sizes(self) -> dict[AddressSet, tuple[int, int]]:
+        """How many networks of each family the sets of the last view hold by now, where that changed."""
+        return {} if self._mover is None else self._mover.sizes()
+
+    def _calculate(self, world: World, facts: HostFacts) -> NodeView:
         configured = settings(world, facts.node)
         self._peers.update(world)
         active = active_endpoints(world.of(HostEndpoint), facts, configured)

@@ -31,12 +31,14 @@ from pyagent.model import (
 from pyagent.selector import parse
 
 CREATED_BY_LABEL = "projectcalico.org/created-by"
+#: What a host endpoint's name begins with among the peers.
+ENDPOINT = "e"
 #: Networks named in a set's own name before the rest is only counted.
 NAMED_NETS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """One peer. ``ports``: (name, protocol, port). ``node``: its addresses are a node's."""
 
     labels: Labels
@@ -55,16 +57,17 @@ class Peers:
         self._seen: tuple[object, ...] = ()
         self._labels_of: dict[str, Labels] = {}
         self._resources: dict[str, Resource] = {}
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._places: dict[str, int] = {}
         self._world = World({})
         self._services: tuple[object, ...] = ()
         self._nodes: Mapping[str, Node] = {}
+        #: Networks that came into a selector's set (True) or left it, not yet in what is kept of it.
+        self._late: dict[str, dict[tuple[int, Net], bool]] = {}
         self._clear()
 
     def _clear(self) -> None:
-        self._table = LabelTable([row.labels for row in self._rows.values()])
-        self._places = {key: place for place, key in enumerate(self._rows)}
+        self._table: LabelTable | None = None
         self._index: dict[int, _NetIndex] = {}
         self._by_selector: dict[str, AddressSet] = {}
         self._by_nets: dict[tuple[str, ...], AddressSet] = {}
@@ -72,6 +75,7 @@ class Peers:
         self._by_service: dict[tuple[str, str], tuple[PortGroup, ...]] = {}
         self._node_set: AddressSet | None = None
         self._asked: set[object] = set()
+        self._late = {}
 
     # -- changes
 
@@ -110,9 +114,9 @@ class Peers:
 
     def _read(
         self, endpoints: Mapping[str, HostEndpoint], sets: Mapping[str, GlobalNetworkSet]
-    ) -> dict[str, _Row]:
+    ) -> dict[str, Row]:
         """The rows of all peers, by kind and name; those of unchanged resources are the old objects."""
-        rows: dict[str, _Row] = {}
+        rows: dict[str, Row] = {}
         resources: dict[str, Resource] = {}
         for initial, resource in _keyed(endpoints, sets):
             key = initial + resource.metadata.name
@@ -126,15 +130,18 @@ class Peers:
         self._resources = resources
         return rows
 
-    def _relabel(self, old: dict[str, _Row]) -> None:
+    def _relabel(self, old: dict[str, Row]) -> None:
         """Only labels differ: forget the answers of the selectors that look at those."""
         keys: set[str] = set()
         for key, row in self._rows.items():
             if row is not old[key]:
-                keys |= self._table.replace(self._places[key], row.labels)
+                keys |= {each for each, _ in row.labels.items() ^ old[key].labels.items()}
+                if self._table is not None:
+                    self._table.replace(self._places[key], row.labels)
         if not keys:
             return
-        self._table.forget(keys)
+        if self._table is not None:
+            self._table.forget(keys)
         self._by_selector = {t: s for t, s in self._by_selector.items() if not keys & parse(t).keys()}
         self._by_port = {k: groups for k, groups in self._by_port.items() if not keys & parse(k[0]).keys()}
 
@@ -146,15 +153,68 @@ class Peers:
         self._by_port = {key: value for key, value in self._by_port.items() if key in asked}
         self._by_service = {key: value for key, value in self._by_service.items() if key in asked}
 
+    # -- one host endpoint at a time, see pyagent.calc.moves
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """All peers, by kind and name."""
+        return self._rows
+
+    def selectors(self) -> dict[str, AddressSet]:
+        """The answers to all selectors that were asked since the last sweep but one."""
+        return dict(self._by_selector)
+
+    def endpoint_row(self, endpoint: HostEndpoint) -> Row:
+        """The row of a host endpoint."""
+        return _endpoint_row(endpoint, self._labels_of)
+
+    def may_replace(self, old: Row | None, new: Row | None) -> bool:
+        """Whether :meth:`replace` can do it: no Node has a say, and no port has a name that is asked for."""
+        rows = [row for row in (old, new) if row is not None]
+        return not self._nodes and not any(row.bad or (self._by_port and row.ports) for row in rows)
+
+    def replace(self, endpoint: HostEndpoint | None, name: str, row: Row | None) -> None:
+        """A host endpoint has another row, or none any more; answers follow by :meth:`alter`."""
+        key = ENDPOINT + name
+        if row is None or endpoint is None:
+            self._rows.pop(key, None)
+            self._resources.pop(key, None)
+        else:
+            self._rows[key], self._resources[key] = row, endpoint
+        self._table = None
+        self._index = {}
+        self._node_set = None
+
+    def alter(self, text: str, net: tuple[int, Net], inside: bool) -> None:
+        """A network came into a selector's answer or left it."""
+        self._late.setdefault(text, {})[net] = inside
+
+    def moved(self, world: World) -> None:
+        """All changes up to ``world`` were told by :meth:`replace`."""
+        self._seen = (world.of(HostEndpoint), world.of(GlobalNetworkSet), world.of(Profile))
+
+    def _catch_up(self, text: str) -> None:
+        """Put what came late into the kept answer."""
+        known, late = self._by_selector.get(text), self._late.pop(text, None)
+        if known is None or late is None:
+            return
+        nets = {(4, net) for net in known.v4} | {(6, net) for net in known.v6}
+        nets |= {net for net, inside in late.items() if inside}
+        nets -= {net for net, inside in late.items() if not inside}
+        self._by_selector[text] = self._same_or_new(str(parse(text)), *by_version(nets))
+
     # -- questions
 
     def selector(self, text: str) -> AddressSet:
         """The addresses of all peers that the selector picks. Raises SelectorError."""
         self._asked.add(text)
+        if text in self._late:
+            self._catch_up(text)
         found = self._by_selector.get(text)
         if found is None:
             selector = parse(text)
-            found = self._by_selector[text] = self._gather(str(selector), self._table.picked(selector))
+            mask = self._label_table().picked(selector)
+            found = self._by_selector[text] = self._gather(str(selector), mask)
         return found
 
     def nets(self, nets: tuple[str, ...]) -> AddressSet:
@@ -208,6 +268,12 @@ class Peers:
             known = self._interned[key] = AddressSet(name, v4, v6)
         return known
 
+    def _label_table(self) -> LabelTable:
+        if self._table is None:
+            self._table = LabelTable([row.labels for row in self._rows.values()])
+            self._places = {key: place for place, key in enumerate(self._rows)}
+        return self._table
+
     def _gather(self, name: str, mask: Mask) -> AddressSet:
         if not self._index:
             self._index = {version: _NetIndex(version, self._rows.values()) for version in (4, 6)}
@@ -218,7 +284,7 @@ class Peers:
         wanted = frozenset(names)
         rows = list(self._rows.values())
         triples: Triples = {}
-        for place in np.flatnonzero(self._table.picked(parsed)).tolist():
+        for place in np.flatnonzero(self._label_table().picked(parsed)).tolist():
             row = rows[place]
             for name, protocol, port in row.ports:
                 if name in wanted:
@@ -244,7 +310,7 @@ class Peers:
 class _NetIndex:
     """All networks of all rows of one IP version, sorted, and which row owns which."""
 
-    def __init__(self, version: int, rows: Iterable[_Row]) -> None:
+    def __init__(self, version: int, rows: Iterable[Row]) -> None:
         owned = sorted((net, place) for place, row in enumerate(rows) for v, net in row.nets if v == version)
         self._owner = np.array([place for _, place in owned], dtype=np.int64)
         self._nets: list[Net] = []
@@ -274,17 +340,17 @@ def _list_name(nets: set[tuple[int, Net]]) -> str:
 def _keyed(
     endpoints: Mapping[str, HostEndpoint], sets: Mapping[str, GlobalNetworkSet]
 ) -> Iterable[tuple[str, HostEndpoint | GlobalNetworkSet]]:
-    yield from (("e", endpoint) for endpoint in endpoints.values())
+    yield from ((ENDPOINT, endpoint) for endpoint in endpoints.values())
     yield from (("s", network_set) for network_set in sets.values())
 
 
-def _same_addresses(one: _Row, other: _Row | None) -> bool:
+def _same_addresses(one: Row, other: Row | None) -> bool:
     if one is other:
         return True
     return other is not None and (one.nets, one.ports, one.node) == (other.nets, other.ports, other.node)
 
 
-def _endpoint_row(endpoint: HostEndpoint, labels_of: Mapping[str, Labels]) -> _Row:
+def _endpoint_row(endpoint: HostEndpoint, labels_of: Mapping[str, Labels]) -> Row:
     spec = endpoint.spec
     bad: list[str] = []
     nets = _parse_all(spec.expected_ips, f"HostEndpoint {endpoint.name}", bad)
@@ -295,13 +361,13 @@ def _endpoint_row(endpoint: HostEndpoint, labels_of: Mapping[str, Labels]) -> _R
         except ValueError as error:
             bad.append(f"HostEndpoint {endpoint.name}: port {port.name!r} is ignored: {error}")
     node = spec.interface_name == "*" or CREATED_BY_LABEL in endpoint.metadata.labels
-    return _Row(endpoint_labels(endpoint, labels_of), nets, tuple(ports), node, tuple(bad))
+    return Row(endpoint_labels(endpoint, labels_of), nets, tuple(ports), node, tuple(bad))
 
 
-def _set_row(network_set: GlobalNetworkSet) -> _Row:
+def _set_row(network_set: GlobalNetworkSet) -> Row:
     bad: list[str] = []
     nets = _parse_all(network_set.spec.nets, f"GlobalNetworkSet {network_set.name}", bad)
-    return _Row(network_set.metadata.labels, nets, bad=tuple(bad))
+    return Row(network_set.metadata.labels, nets, bad=tuple(bad))
 
 
 def _parse_all(texts: Iterable[str], owner: str, bad: list[str]) -> frozenset[tuple[int, Net]]:

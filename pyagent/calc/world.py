@@ -40,13 +40,23 @@ def key_of(name: str, namespace: str = "") -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
+#: How many changes back a World knows what it was made from.
+TRAIL = 32
+
+
 class World:
     """Resources by kind and name; immutable: ``put`` and ``remove`` give a new World that shares the rest."""
 
-    __slots__ = ("_kinds",)
+    __slots__ = ("_kinds", "_mark", "_trail")
 
-    def __init__(self, kinds: Mapping[str, Mapping[str, Resource]]) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Mapping[str, Resource]],
+        trail: tuple[tuple[object, str, str], ...] = (),
+    ) -> None:
         self._kinds = kinds
+        self._mark = object()
+        self._trail = trail[-TRAIL:]
 
     @classmethod
     def from_resources(cls, resources: Iterable[Resource] = ()) -> World:
@@ -61,15 +71,29 @@ class World:
         """All resources of ``kind`` by name (``namespace/name`` where there is a namespace), in no order."""
         return cast("Mapping[str, Kind]", self._kinds.get(kind.KIND, {}))
 
+    def since(self, older: World) -> list[tuple[str, str]] | None:
+        """(kind, name) of what was put or removed on the way from ``older``; None: that is not known."""
+        marks = [mark for mark, _, _ in self._trail]
+        if older._mark is self._mark:
+            return []
+        if older._mark not in marks:
+            return None
+        steps = self._trail[marks.index(older._mark) :]
+        return list(dict.fromkeys((kind, key) for _, kind, key in steps))
+
+    def _with(self, kind: str, key: str, resources: Mapping[str, Resource]) -> World:
+        return World({**self._kinds, kind: resources}, (*self._trail, (self._mark, kind, key)))
+
     def put(self, resource: Resource) -> World:
         """This World with ``resource`` added or replaced."""
         key = key_of(resource.metadata.name, resource.metadata.namespace)
-        return World({**self._kinds, resource.KIND: {**self._kinds.get(resource.KIND, {}), key: resource}})
+        kind = resource.KIND
+        return self._with(kind, key, {**self._kinds.get(kind, {}), key: resource})
 
     def remove(self, kind: str, name: str, namespace: str = "") -> World:
         """This World without that resource; a predefined one falls back to its predefined content."""
-        rest = {
-            key: value for key, value in self._kinds.get(kind, {}).items() if key != key_of(name, namespace)
-        }
+        key = key_of(name, namespace)
+        rest = dict(self._kinds.get(kind, {}))
+        rest.pop(key, None)
         rest.update({own.name: own for own in PREDEFINED if kind == own.KIND and own.name == name})
-        return World({**self._kinds, kind: rest})
+        return self._with(kind, key, rest)

@@ -128,9 +128,11 @@ class _Compilation:
         fields, layout = self._fields, self._layout
         four, six = fields.families
         trie6 = self._trie6 = Trie6(six.points, (six.classes.of + six.base).tolist())
+        nodes6 = trie6.nodes
+        trie6.forget()
         return {
             "trie4_at": layout.add(build_trie4(np.array(four.points, dtype=np.int64), four.classes.of)),
-            "trie6_at": layout.add(trie6.nodes),
+            "trie6_at": layout.add(nodes6),
             "trie6_root": trie6.root,
             "l4_at": layout.add(l4_table(fields.cell_table, fields.cells.count)),
             "sport_at": layout.add(self._port_table.astype(np.uint16)) if fields.ports.count > 1 else 0,

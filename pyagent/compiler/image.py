@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pyagent import abi
 from pyagent.errors import CapacityError
+
+if TYPE_CHECKING:
+    from pyagent.compiler.edit import Editor
 
 Section = bytes | bytearray | npt.NDArray[Any]
 
@@ -33,7 +36,7 @@ class Image:
     where ``rule`` and ``logs`` are rule keys; ``rules``: rule key in decimal -> where the rule stands;
     ``sets``: name and size of each address set; ``tables``: statistics of each table; ``classes``: how many
     of each field. ``outline`` makes what :mod:`pyagent.compiler.outline` adds to it; asked for only after the
-    image is in force.
+    image is in force. ``editor`` makes what can edit it in place; None for an image read from a file.
     """
 
     data: bytes | bytearray
@@ -41,6 +44,7 @@ class Image:
     metadata: Mapping[str, Any]
     slots: tuple[str, ...]
     outline: Callable[[], dict[str, Any]] = dict
+    editor: Callable[[], Editor | None] = lambda: None
 
     @property
     def hash(self) -> int:
@@ -85,6 +89,12 @@ class Layout:
         place = self.size
         self.size += (length + 7) // 8 * 8
         return place
+
+    def spare(self, length: int) -> int:
+        """Room of that many bytes for later, or of what the limit leaves; returns how many."""
+        length = max(0, min(length, self._limit - self.size)) // 8 * 8
+        self.size += length
+        return length
 
     def fill(self, place: int, section: Section) -> None:
         """What belongs into reserved room."""

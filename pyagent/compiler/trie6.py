@@ -22,22 +22,59 @@ class Trie6:
     """The trie for addresses from ``points[i]`` (sorted, the first is 0) to the next point having
     ``classes[i]``.
 
-    ``root`` is the entry to begin with, ``nodes`` the section that references count in, in units of 8 bytes.
+    ``root`` is the entry to begin with, ``nodes`` the section that references count in, in units of 8 bytes;
+    ``shared``: places of nodes that more than one way leads to.
     """
 
     def __init__(self, points: Sequence[int], classes: Sequence[int]) -> None:
         changes = [i for i in range(len(points)) if i == 0 or classes[i] != classes[i - 1]]
         self._points = [points[i] for i in changes] + [1 << WIDTH]
         self._classes = [classes[i] for i in changes]
+        self.shared: set[int] = set()
         self._parts: list[bytes] = []
         self._places: dict[bytes, int] = {}
-        self._units = 0
-        self.root = self._entry(0, 0, 0, len(changes) - 1)
+        self.root = self.rebuild(0, 0, 0)
 
     @property
     def nodes(self) -> bytes:
         """All nodes, one after the other."""
         return b"".join(self._parts)
+
+    def forget(self) -> None:
+        """Let go of the nodes, which are in an image by now."""
+        self._parts, self._places = [], {}
+
+    def assign(self, address: int, number: int) -> None:
+        """One address has the class from now on; nodes that know it are made by :meth:`rebuild`."""
+        at = bisect_right(self._points, address) - 1
+        before = self._classes[at]
+        if before == number:
+            return
+        points, classes = [address, address + 1], [number, before]
+        if self._points[at] < address:
+            points, classes = [self._points[at], *points], [before, *classes]
+        if self._points[at + 1] == address + 1:
+            points, classes = points[:-1], classes[:-1]
+        self._points[at : at + 1], self._classes[at : at + 1] = points, classes
+        for place in range(min(at + len(points), len(self._classes) - 1), max(at, 1) - 1, -1):
+            if self._classes[place] == self._classes[place - 1]:
+                del self._points[place], self._classes[place]
+
+    def span(self, base: int, depth: int) -> int:
+        """How many intervals the network ``base`` of ``depth`` bytes is made of."""
+        low, high = self._within(base, depth)
+        return high - low + 1
+
+    def rebuild(self, base: int, depth: int, unit: int) -> int:
+        """Entry for the network ``base`` of ``depth`` bytes; ``nodes`` are its new ones, from ``unit`` on."""
+        self.forget()
+        self._units = unit
+        return self._entry(base, depth, *self._within(base, depth))
+
+    def _within(self, base: int, depth: int) -> tuple[int, int]:
+        """The first and the last interval of a network."""
+        last = base + (1 << (WIDTH - 8 * depth)) - 1
+        return bisect_right(self._points, base) - 1, bisect_right(self._points, last) - 1
 
     def _entry(self, base: int, depth: int, low: int, high: int) -> int:
         """Entry for the network ``base`` of ``depth`` bytes, which the intervals ``low`` to ``high``
@@ -110,4 +147,6 @@ class Trie6:
             place = self._places[node] = self._units
             self._parts.append(node)
             self._units += len(node) // 8
+        else:
+            self.shared.add(place)
         return place

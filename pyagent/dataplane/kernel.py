@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from hashlib import blake2b
+from operator import xor
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,7 +23,9 @@ from pyagent.bpf import layout
 from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins
 from pyagent.calc.view import Failsafe
-from pyagent.compiler.image import Image, compiled_hash, image_hash
+from pyagent.compiler.edit import Patch
+from pyagent.compiler.image import EDITS_AT, HASH_AT, PAGE, Image, compiled_hash, image_hash, page_hash
+from pyagent.compiler.walk import Walker
 from pyagent.dataplane import failsafes as failsafe_maps
 from pyagent.dataplane import grace
 from pyagent.errors import CapacityError, DriftError
@@ -30,6 +34,7 @@ _ZERO: Final = bytes(4)
 _FLAGS_AT: Final = 16  # offset of flags in struct image_header
 
 
+_WORDS: Final = {2: ctypes.c_uint16, 4: ctypes.c_uint32}
 #: The index under which the program looks for an interface it does not know.
 UNKNOWN: Final = 0
 
@@ -73,7 +78,7 @@ class Dataplane:
         self.image_bytes = image_bytes
         self._maps: dict[str, Map] = {}
         self._memory: dict[str, mmap.mmap] = {}
-        self._applied: tuple[int, bytes] | None = None
+        self._applied: _Applied | None = None
         try:
             for spec in layout.map_specs(flows_max, image_bytes):
                 self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
@@ -157,7 +162,7 @@ class Dataplane:
         self._open_failsafes(failsafes, nets)
         self._flip(image)
         self._close_failsafes(failsafes, nets)
-        self._applied = image.generation, _digest(bytes(image.data), self._failsafe_ports(), nets)
+        self._applied = _Applied(image.generation, image.hash, _digest(self._failsafe_ports(), nets))
 
     def difference(self, saved: Image) -> str:
         """What is in force in a sentence, if it is not ``saved`` or what edits in place made of it; else
@@ -171,6 +176,54 @@ class Dataplane:
             return f"generation {self.generation} in force is damaged"
         return ""
 
+    def walker(self) -> Walker:
+        """Reads the image in force where it is. Raises DriftError if there is none."""
+        start = (self.generation & 1) * self.image_bytes
+        return Walker(memoryview(self._memory["images"])[start : start + self.image_bytes])
+
+    @property
+    def edits(self) -> int:
+        """How often the image in force was edited in place."""
+        return self.walker().header["edits"] if self.generation else 0
+
+    def patch(self, patches: Callable[[Walker], Patch | None], count: int) -> int:
+        """Edit the image in force in place, ``count`` times; ``patches`` gives one after the other.
+
+        Each is old until one store makes it new. Returns how many were made: fewer if one of them is None.
+        Raises DriftError if what was written does not read back.
+        """
+        memory = memoryview(self._memory["images"])
+        start = (self.generation & 1) * self.image_bytes
+        image = memory[start : start + self.image_bytes]
+        for done in range(count):
+            patch = patches(Walker(image))
+            if patch is None:
+                return done
+            self._patch(image, patch)
+        return count
+
+    def _patch(self, image: memoryview, patch: Patch) -> None:
+        size = len(Walker(image).whole)
+        stores = [*patch.fresh, (patch.at, patch.value.to_bytes(patch.width, "little"))]
+        pages = {page for at, new in stores for page in range(at // PAGE, (at + len(new) - 1) // PAGE + 1)}
+        before = _pages_hash(image[:size], pages)
+        for at, content in patch.fresh:
+            image[at : at + len(content)] = content
+        if patch.fresh:
+            if any(image[at : at + len(content)] != content for at, content in patch.fresh):
+                raise DriftError("what an edit adds to the image does not read back as written")
+            grace.wait()  # also makes all CPUs see it before they can see the way to it
+        word = _WORDS[patch.width].from_buffer(image, patch.at)
+        word.value = patch.value
+        change = before ^ _pages_hash(image[:size], pages)
+        for at, kind, value in (
+            (HASH_AT, ctypes.c_uint64, change ^ int.from_bytes(image[HASH_AT : HASH_AT + 8], "little")),
+            (EDITS_AT, ctypes.c_uint32, 1 + int.from_bytes(image[EDITS_AT : EDITS_AT + 4], "little")),
+        ):
+            kind.from_buffer(image, at).value = value & ((1 << 8 * ctypes.sizeof(kind)) - 1)
+        if self._applied is not None:
+            self._applied = replace(self._applied, image=self._applied.image ^ change)
+
     def verify(self) -> None:
         """Read back what is in force: generation, image and failsafes are those applied last.
 
@@ -178,11 +231,12 @@ class Dataplane:
         """
         if self._applied is None:
             return
-        generation, digest = self._applied
+        generation, there = self._applied.generation, self.image_in_force()
         if self.generation != generation:
             raise DriftError(f"generation {self.generation} is in force, not {generation}")
         nets = self._maps["failsafe_nets"].keys()
-        if _digest(self.image_in_force(), self._failsafe_ports(), nets) != digest:
+        found = _Applied(generation, image_hash(there), _digest(self._failsafe_ports(), nets))
+        if found != self._applied:
             raise DriftError(f"generation {generation} does not read back as it was applied")
 
     def _failsafe_ports(self) -> bytes:
@@ -279,9 +333,21 @@ def _ifstate(interface: Interface, before: tuple[int, ...], sides: Sequence[int]
     return (interface.index, *slots, *endpoints, interface.flags, before[6])
 
 
-def _digest(image: bytes, failsafe_ports: bytes, nets: Iterable[bytes]) -> bytes:
-    found = blake2b(image, digest_size=16)
-    found.update(failsafe_ports)
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What was put in force: the image's hash, edits included, and the failsafes' digest."""
+
+    generation: int
+    image: int
+    failsafes: bytes
+
+
+def _pages_hash(image: memoryview, pages: Iterable[int]) -> int:
+    return reduce(xor, (page_hash(image, page) for page in pages), 0)
+
+
+def _digest(failsafe_ports: bytes, nets: Iterable[bytes]) -> bytes:
+    found = blake2b(failsafe_ports, digest_size=16)
     for net in sorted(nets):
         found.update(net)
     return found.digest()

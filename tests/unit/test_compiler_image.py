@@ -26,6 +26,7 @@ from pyagent.calc.view import (
 )
 from pyagent.compiler import Walker, compile_image, walk
 from pyagent.compiler import table as table_module
+from pyagent.compiler.edit import BLOCK_BYTES, SPARE_BLOCKS, SPARE_BYTES6
 from pyagent.compiler.image import EDITS_AT, PAGE, image_hash
 from pyagent.errors import CapacityError, DriftError
 from pyagent.model.packet import Packet
@@ -210,8 +211,10 @@ def test_what_is_known_beside_the_image_can_be_written_as_json() -> None:
 
 def test_an_image_over_the_limit_is_refused_with_the_policy_that_costs_most() -> None:
     small = PolicyView("small", (rule(RuleAction.ALLOW, 50),))
-    needs = len(compile_image(view_of(table(small, SSH)), 1).data)
+    roomy = len(compile_image(view_of(table(small, SSH)), 1).data)
+    needs = roomy - (SPARE_BLOCKS + 1) * BLOCK_BYTES - SPARE_BYTES6
     assert len(compile_image(view_of(table(small, SSH)), 1, needs).data) == needs
+    assert len(compile_image(view_of(table(small, SSH)), 1, needs + 80).data) == needs + 80
     with pytest.raises(CapacityError, match=f"image bytes: needs {needs}, have {needs - 8}; ssh costs most"):
         compile_image(view_of(table(small, SSH)), 1, needs - 8)
 
