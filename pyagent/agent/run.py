@@ -63,12 +63,12 @@ async def run(datastore: Watched, options: AgentOptions) -> None:
         pins = Pins(options.instance)
         ensure_bpffs()
         pins.create()
-        with _claimed(pins):
+        with claimed(pins):
             await _live(datastore, options, state, pins)
 
 
 async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory, pins: Pins) -> None:
-    image_bytes = await asyncio.to_thread(_load, pins, options)
+    image_bytes = await asyncio.to_thread(load_program, pins, options)
     with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
         enforcer = Enforcer(
             options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
@@ -77,7 +77,7 @@ async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory
 
 
 @contextmanager
-def _claimed(pins: Pins) -> Iterator[None]:
+def claimed(pins: Pins) -> Iterator[None]:
     """Make sure that this is the only agent of these pins, whatever its state directory."""
     directory = os.open(pins.base / pins.instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -90,7 +90,7 @@ def _claimed(pins: Pins) -> Iterator[None]:
         os.close(directory)
 
 
-def _load(pins: Pins, options: AgentOptions) -> int:
+def load_program(pins: Pins, options: AgentOptions) -> int:
     """Load the program; returns the size of its images, smaller on kernels that refuse the size asked for."""
     image_bytes = options.image_bytes
     try:
@@ -198,9 +198,8 @@ class _Agent:
             "uncovered": list(enforced.uncovered),
             "warnings": list(enforced.warnings),
         }
-        if status != self._last:
+        if status != self._last and self._state.write_status({**status, "time": time.time()}):
             self._last = status
-            self._state.write_status({**status, "time": time.time()})
 
 
 async def _done(work: Callable[..., Enforced], *arguments: World) -> Enforced:
