@@ -47,8 +47,8 @@ test-resilience: preflight ## every fault under traffic, as a table, and a fault
 soak: preflight ## hours of churn in which nothing may grow: make soak MINUTES=60; plot in build/ (root)
 	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)
 
-demo: preflight ## the walkthrough with real packets, step by step (root)
-	@$(PYTHON) -m tests.lab.story
+demo: preflight ## the walkthrough with real packets, step by step; DATASTORE=kubernetes [KUBECONFIG=PATH] (root)
+	@$(PYTHON) -m tests.lab.story $(if $(filter kubernetes,$(DATASTORE)),--datastore kubernetes $(if $(KUBECONFIG),--kubeconfig "$(KUBECONFIG)"))
 
 lab: preflight ## bring the lab up and leave it for playing by hand (root)
 	@$(PYTHON) -m tests.lab up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyagent.agent.mirror import KINDS, digest
+from pyagent.agent.mirror import CLUSTER_KINDS, KINDS, digest
 from pyagent.datastore import Datastore, open_datastore
 from pyagent.errors import NotFoundError
 from pyagent.model import HostEndpoint, KubeControllersConfiguration
@@ -16,7 +16,8 @@ def settle(lab: Lab) -> None:
     """Until the host endpoints follow the nodes, and each agent enforces exactly what is stored now."""
     datastore = open_datastore(lab.datastore)
     lab.wait(lambda: endpoints_follow(datastore), "host endpoints follow the nodes", CONTROLLER)
-    stored = digest(resource for kind in KINDS for resource in datastore.list(kind)[0])
+    kinds = CLUSTER_KINDS if lab.in_cluster else KINDS
+    stored = digest(resource for kind in kinds for resource in datastore.list(kind)[0])
     for node in NODES:
         lab.wait(
             lambda node=node.name: enforces(lab, node, stored),  # type: ignore[misc]

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pyagent.errors import DatastoreError
+from tests.lab.cluster import Cluster, ClusterError
 from tests.lab.network import Network
 from tests.lab.probe import Connection, Outcome, attempt
 from tests.lab.processes import Processes
@@ -33,6 +35,8 @@ PATIENCE = 60.0
 DENIED_AFTER = 1.0
 CONTROLLER = "controller"
 SERVICES = "services"
+API_SERVER = "api-server"
+PROXY = "proxy"
 
 
 class LabError(Exception):
@@ -45,14 +49,22 @@ def agent_name(node: str) -> str:
 
 
 class Lab:
-    """One lab. ``name`` prefixes namespaces and instances, so that several can be up at the same time."""
+    """One lab. ``name`` prefixes namespaces and instances, so that several can be up at the same time.
 
-    def __init__(self, name: str = "hep") -> None:
+    ``in_cluster``: resources are in the API server that ``kubeconfig`` names, or in the stand-in.
+    """
+
+    def __init__(
+        self, name: str = "hep", *, in_cluster: bool = False, kubeconfig: Path | None = None
+    ) -> None:
         self.name = name
         self.directory = RUN / name
         self.network = Network(name)
         self.processes = Processes(self.directory / "run")
-        self.datastore = f"dir://{self.directory}/datastore"
+        self.datastore = self.agents_datastore = f"dir://{self.directory}/datastore"
+        self.in_cluster = in_cluster
+        self._kubeconfig = kubeconfig
+        self._cluster: Cluster | None = None
 
     def __enter__(self) -> Self:
         self.up()
@@ -72,6 +84,8 @@ class Lab:
         try:
             self.network.up()
             self._start_services()
+            if self.in_cluster:
+                self._join_cluster()
             if control_plane:
                 self._start_control_plane()
         except BaseException:
@@ -80,6 +94,12 @@ class Lab:
 
     def down(self) -> None:
         """Remove everything, also what is left of an attempt that failed, by whichever process."""
+        self.processes.stop(CONTROLLER)
+        for node in NODES:
+            self.processes.stop(agent_name(node.name))
+        if self._cluster is not None:
+            cluster, self._cluster = self._cluster, None
+            cluster.clean()
         self.processes.stop_all()
         for pid in self.network.processes():
             os.kill(pid, signal.SIGKILL)
@@ -105,6 +125,25 @@ class Lab:
         )
         self.wait(lambda: "ready" in self.processes.log(SERVICES), "the services listen", SERVICES)
 
+    def _join_cluster(self) -> None:
+        kubeconfig = self._kubeconfig
+        if kubeconfig is None:
+            command = [sys.executable, "-m", "tests.lab.standin", str(self.directory)]
+            self.processes.start(API_SERVER, command, self._environment())
+            self.wait(lambda: "ready" in self.processes.log(API_SERVER), "the API server serves", API_SERVER)
+            kubeconfig = self.directory / "kubeconfig"
+        cluster = self._cluster = Cluster(kubeconfig)
+        try:
+            cluster.prepare()
+        except (ClusterError, DatastoreError) as error:
+            raise LabError(f"{kubeconfig}: {error}") from error
+        host, port = cluster.address()
+        command = [sys.executable, "-m", "tests.lab.proxy", self.name, host, str(port)]
+        self.processes.start(PROXY, command, self._environment())
+        self.wait(lambda: "ready" in self.processes.log(PROXY), "the nodes reach the API server", PROXY)
+        self.datastore = cluster.url
+        self.agents_datastore = cluster.as_seen_by_nodes(self.directory / "kubeconfig-of-nodes")
+
     def _start_control_plane(self) -> None:
         self.hepctl("apply", "-f", str(NODE_MANIFESTS))
         self.processes.start(CONTROLLER, [str(HEPCTL), "controller", "--datastore", self.datastore])
@@ -119,7 +158,7 @@ class Lab:
         """Start a node's agent; it is not ready yet."""
         state = self.state_directory(node)
         state.mkdir(parents=True, exist_ok=True)
-        command = [str(HEPCTL), "agent", "--node", node, "--datastore", self.datastore]
+        command = [str(HEPCTL), "agent", "--node", node, "--datastore", self.agents_datastore]
         command += ["--instance", self.instance(node), "--state-dir", str(state)]
         self.processes.start(agent_name(node), self.network.inside(node, command))
 

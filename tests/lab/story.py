@@ -1,5 +1,7 @@
 """Tells the walkthrough with real packets: ``python -m tests.lab.story`` (``make demo``).
 
+With ``--datastore kubernetes`` nodes and policies are in a cluster's API server, enforcement is as ever.
+
 Every step prints its command, the output, what was expected and what was observed; after each step that
 changes what gets through, all checks of that stage are made. Ends in a table; exit status 1 if anything
 differs.
@@ -7,10 +9,12 @@ differs.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -108,8 +112,12 @@ class Story:
 
 def main() -> int:
     """Tell it in a lab of its own, which is removed in any case."""
+    options = parse_options()
     started = time.monotonic()
-    lab = Lab("demo")
+    lab = Lab("demo", in_cluster=options.datastore == "kubernetes", kubeconfig=options.kubeconfig)
+    if lab.in_cluster:
+        where = options.kubeconfig or "the repository's stand-in, for no KUBECONFIG is given"
+        print(f"Resources are in an API server: {where}.")
     story = Story(lab)
     try:
         with lab:
@@ -130,6 +138,14 @@ def main() -> int:
         return 1
     print(f"Everything as expected, in {time.monotonic() - started:.0f} s.")
     return 0
+
+
+def parse_options() -> argparse.Namespace:
+    """Where resources are kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.story")
+    parser.add_argument("--datastore", choices=("directory", "kubernetes"), default="directory")
+    parser.add_argument("--kubeconfig", type=Path, help="the cluster; without one, the stand-in is started")
+    return parser.parse_args()
 
 
 def print_logs(lab: Lab) -> None:
