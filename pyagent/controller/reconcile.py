@@ -36,6 +36,8 @@ class Report:
     deleted: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    #: The host endpoints created, updated and deleted, as they are or were.
+    written: list[tuple[Action, HostEndpoint]] = field(default_factory=list)
     status_written: bool = False
 
     @property
@@ -183,14 +185,19 @@ class Reconciler:
             self._datastore.delete(HostEndpoint.KIND, current.name, resource_version=version)
             state.drop(HostEndpoint.KIND, current.name)
             report.deleted.append(current.name)
+            report.written.append((action, current))
             log.info("host endpoint deleted name=%s node=%s", current.name, current.spec.node)
         elif wanted is not None and current is None:
-            state.put(self._datastore.create(wanted))
+            created = self._datastore.create(wanted)
+            state.put(created)
             report.created.append(wanted.name)
+            report.written.append((action, created))
             _log_written("created", wanted)
         elif wanted is not None and current is not None:
-            state.put(self._datastore.update(successor(wanted, current)))
+            updated = self._datastore.update(successor(wanted, current))
+            state.put(updated)
             report.updated.append(wanted.name)
+            report.written.append((action, updated))
             _log_written("updated", wanted)
 
     def _read_again(self, name: str, state: State) -> None:

@@ -8,9 +8,19 @@ from urllib.parse import unquote, urlsplit
 from pyagent.datastore.embedded import RESYNC_S, EmbeddedDatastore
 from pyagent.datastore.leases import Lease, Leases
 from pyagent.datastore.protocol import Datastore, EventType, WatchEvent
+from pyagent.datastore.reports import Reports
 from pyagent.errors import DatastoreError
 
-__all__ = ["Datastore", "EmbeddedDatastore", "EventType", "Lease", "Leases", "WatchEvent", "open_datastore"]
+__all__ = [
+    "Datastore",
+    "EmbeddedDatastore",
+    "EventType",
+    "Lease",
+    "Leases",
+    "Reports",
+    "WatchEvent",
+    "open_datastore",
+]
 
 
 def open_datastore(url: str, resync: float = RESYNC_S) -> Datastore:

@@ -19,6 +19,7 @@ from pyagent.datastore.kubernetes.leases import KubernetesLeases
 from pyagent.datastore.kubernetes.listing import read_all
 from pyagent.datastore.kubernetes.places import collection, item
 from pyagent.datastore.kubernetes.reflector import Reflector
+from pyagent.datastore.kubernetes.reports import KubernetesReports
 from pyagent.datastore.kubernetes.writing import changes, checked, is_ours, new_object, status_body, successor
 from pyagent.datastore.layout import kind_directory
 from pyagent.datastore.lineage import has_status
@@ -43,6 +44,8 @@ class KubernetesDatastore:
         self._reflectors: set[Reflector] = set()
         #: Where controllers agree on who of them leads.
         self.leases = KubernetesLeases(connection)
+        #: Where statuses are written, and events.
+        self.reports = KubernetesReports(connection)
 
     @property
     def staleness(self) -> float:
