@@ -51,6 +51,7 @@ class Reconciler:
         self._has_tcx = self.mode is Mode.TCX or tcx.available()
         self._attached: set[tuple[int, Direction]] = set()
         self._moves: Counter[tuple[int, Direction]] = Counter()
+        self._order: dict[tuple[int, Direction], list[int]] = {}
 
     def reconcile(self, wanted: Iterable[Want]) -> list[Report]:
         """Attach to all of ``wanted`` and to nothing else; one report per interface and direction.
@@ -75,7 +76,25 @@ class Reconciler:
         if all(report.attached for report in reports):
             self._forget_other_versions()
         self._attached = {(report.ifindex, report.direction) for report in reports if report.attached}
+        self._order = self._present_order()
         return reports
+
+    def disturbed(self) -> bool:
+        """Whether another set of programs runs where ours are attached than after the last :meth:`reconcile`.
+
+        One system call a hook. Only tcx needs it: netlink announces what happens to clsact.
+        """
+        try:
+            return self._order != self._present_order()
+        except KernelError:  # an interface is gone
+            return True
+
+    def _present_order(self) -> dict[tuple[int, Direction], list[int]]:
+        if self.mode is not Mode.TCX:
+            return {}
+        return {
+            (ifindex, direction): tcx.programs(ifindex, direction) for ifindex, direction in self._attached
+        }
 
     def _open_programs(self) -> dict[tuple[Direction, bool], int]:
         opened: dict[tuple[Direction, bool], int] = {}

@@ -81,8 +81,9 @@ def move_first(pins: Pins, ifindex: int, direction: Direction, program_fd: int) 
         syscall.link_update(old, placeholder)
         path.unlink()
         _attach(pins, ifindex, direction, program_fd)
+        syscall.link_detach(old)
     finally:
-        os.close(old)  # without its pin, the last reference: the old place is given up
+        os.close(old)
         os.close(placeholder)
 
 
