@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from pyagent import manifest
-from pyagent.agent.mirror import KINDS, Mirror
+from pyagent.agent.mirror import CLUSTER_KINDS, KINDS, Mirror
 from pyagent.datastore.kubernetes import KubernetesDatastore
 from pyagent.model import GlobalNetworkPolicy
 from tests.support.apiserver import ApiServer
@@ -30,8 +30,8 @@ def policy(name: str, action: str) -> GlobalNetworkPolicy:
 
 
 @contextlib.asynccontextmanager
-async def mirrored(store: KubernetesDatastore) -> AsyncIterator[Mirror]:
-    mirror = Mirror(store)
+async def mirrored(store: KubernetesDatastore, kinds: Sequence[str] = KINDS) -> AsyncIterator[Mirror]:
+    mirror = Mirror(store, kinds=kinds)
     task = asyncio.create_task(mirror.follow())
     try:
         await until(lambda: mirror.synced)
@@ -117,10 +117,12 @@ def _action(mirror: Mirror) -> str:
     return found.spec.ingress[0].action
 
 
-async def test_an_agent_never_watches_nodes_and_each_kind_once(
+async def test_an_agent_watches_each_kind_once_and_neither_nodes_nor_services(
     server: ApiServer, store: KubernetesDatastore
 ) -> None:
-    async with mirrored(store):
-        assert len(server.watches) == len(KINDS)
-        assert len({watch.plural for watch in server.watches}) == len(KINDS)
-        assert "nodes" not in {asked.plural for asked in server.faults.requests}
+    async with mirrored(store, CLUSTER_KINDS):
+        assert len(server.watches) == len(CLUSTER_KINDS)
+        assert len({watch.plural for watch in server.watches}) == len(CLUSTER_KINDS)
+        asked = {asked.plural for asked in server.faults.requests}
+        assert "clusterservices" in asked
+        assert not asked & {"nodes", "services", "endpointslices"}
