@@ -9,6 +9,7 @@ from typing import Any
 from pyagent.errors import AutohepError
 from pyagent.model import KINDS, Resource
 from pyagent.model.services import ProtocolPorts
+from pyagent.model.status import PROTECTED, Status
 
 #: Shown in parentheses where a node does not name its own AS number.
 DEFAULT_AS_NUMBER = "(64512)"
@@ -80,6 +81,16 @@ def _cut(text: str) -> str:
     return text if len(text) <= NETS_SHOWN else text[:NETS_SHOWN] + "..."
 
 
+def _said(resource: Any, field: str) -> str:
+    """A field of what agents or the controller say on a resource; empty where they say nothing."""
+    return str((resource.status or {}).get(field, ""))
+
+
+def _truth(resource: Any, condition: str) -> str:
+    found = Status.read(resource.status).condition(condition)
+    return found.status.value if found is not None else ""
+
+
 def _ports(ports: Any) -> str:
     return ",".join(f"{port.port}/{port.protocol}" for port in ports)
 
@@ -102,7 +113,11 @@ def _kind(name: str, short: str, narrow: tuple[Column, ...], further: tuple[Colu
 
 
 _POLICY_COLUMNS = (NAME, TIER)
-_POLICY_FURTHER = (ORDER, SELECTOR)
+_POLICY_FURTHER = (
+    *(ORDER, SELECTOR),
+    Column("SELECTED", lambda r: _said(r, "selected")),
+    Column("REALIZED", lambda r: _said(r, "summary")),
+)
 
 #: Every kind, in the order the messages list them.
 ALL_KINDS: tuple[Kind, ...] = (
@@ -126,6 +141,8 @@ ALL_KINDS: tuple[Kind, ...] = (
             Column("INTERFACE", lambda r: r.spec.interface_name),
             Column("IPS", lambda r: ",".join(r.spec.expected_ips)),
             Column("PROFILES", lambda r: ",".join(r.spec.profiles)),
+            Column("PROTECTED", lambda r: _truth(r, PROTECTED)),
+            Column("GENERATION", lambda r: _said(r, "generation")),
         ),
     ),
     _kind("GlobalNetworkPolicy", "gnp gnps", _POLICY_COLUMNS, _POLICY_FURTHER),

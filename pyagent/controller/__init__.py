@@ -5,5 +5,6 @@ from __future__ import annotations
 from pyagent.controller.loop import RESYNC_S, run
 from pyagent.controller.reconcile import Report, reconcile_once
 from pyagent.controller.settings import SettingsError
+from pyagent.controller.telling import serve
 
-__all__ = ["RESYNC_S", "Report", "SettingsError", "reconcile_once", "run"]
+__all__ = ["RESYNC_S", "Report", "SettingsError", "reconcile_once", "run", "serve"]

@@ -8,9 +8,17 @@ from typing import Any
 from pyagent.crds.schema import Schema, struct_schema
 from pyagent.manifest import dump_yaml
 from pyagent.model import KINDS, Resource
+from pyagent.model.status import HostEndpointStatus, PolicyStatus, Status
 
 _HEADER = "# Made from pyagent/model by `make crds`; edit that, not this.\n"
 _META = frozenset({"api_version", "kind", "metadata", "status"})
+_OPEN = "x-kubernetes-preserve-unknown-fields"
+#: What is written into the statuses of kinds.
+_STATUSES: dict[str, type[Status]] = {
+    "HostEndpoint": HostEndpointStatus,
+    "GlobalNetworkPolicy": PolicyStatus,
+    "StagedGlobalNetworkPolicy": PolicyStatus,
+}
 _AGE = ("Age", ".metadata.creationTimestamp", "date")
 
 
@@ -20,13 +28,17 @@ class Presentation:
 
     short_names: tuple[str, ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()
+    #: Further ones, with ``-o wide``.
+    wide: tuple[tuple[str, str, str], ...] = ()
 
 
 _POLICY_COLUMNS = (
     ("Tier", ".spec.tier", "string"),
     ("Order", ".spec.order", "number"),
-    ("Selector", ".spec.selector", "string"),
+    ("Selected", ".status.selected", "integer"),
+    ("Realized", ".status.summary", "string"),
 )
+_SELECTOR = (("Selector", ".spec.selector", "string"),)
 
 PRESENTATIONS = {
     "HostEndpoint": Presentation(
@@ -35,11 +47,13 @@ PRESENTATIONS = {
             ("Node", ".spec.node", "string"),
             ("Interface", ".spec.interfaceName", "string"),
             ("IPs", ".spec.expectedIPs", "string"),
+            ("Protected", ".status.conditions[?(@.type=='Protected')].status", "string"),
+            ("Generation", ".status.generation", "integer"),
         ),
     ),
-    "GlobalNetworkPolicy": Presentation(("gnp", "gnps"), _POLICY_COLUMNS),
+    "GlobalNetworkPolicy": Presentation(("gnp", "gnps"), _POLICY_COLUMNS, _SELECTOR),
     "StagedGlobalNetworkPolicy": Presentation(
-        ("sgnp", "sgnps"), (*_POLICY_COLUMNS, ("Action", ".spec.stagedAction", "string"))
+        ("sgnp", "sgnps"), (*_POLICY_COLUMNS, ("Action", ".spec.stagedAction", "string")), _SELECTOR
     ),
     "GlobalNetworkSet": Presentation(("gns", "gnetsets"), (("Nets", ".spec.nets", "string"),)),
     "Tier": Presentation(
@@ -84,8 +98,12 @@ def definition(kind: type[Resource]) -> dict[str, Any]:
     }
     if presentation.short_names:
         names["shortNames"] = list(presentation.short_names)
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": name, "jsonPath": path, "type": type_} for name, path, type_ in (*presentation.columns, _AGE)
+    ]
+    columns += [
+        {"name": name, "jsonPath": path, "type": type_, "priority": 1}
+        for name, path, type_ in presentation.wide
     ]
     served = {
         "name": version,
@@ -114,7 +132,19 @@ def _schema(kind: type[Resource]) -> Schema:
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
-        # Whatever the writer of this or another release puts there.
-        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        "status": _status(kind),
     }
     return schema
+
+
+def _status(kind: type[Resource]) -> Schema:
+    """What this release writes, with its types; whatever another one writes besides stays, too."""
+    written = _STATUSES.get(kind.KIND)
+    return _opened(struct_schema(written)) if written else {"type": "object", _OPEN: True}
+
+
+def _opened(schema: Schema) -> Schema:
+    if "properties" in schema:
+        opened = {name: _opened(inner) for name, inner in schema["properties"].items()}
+        return {**schema, "properties": opened, _OPEN: True}
+    return {**schema, "items": _opened(schema["items"])} if "items" in schema else schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -50,6 +51,8 @@ def field_schema(cls: type[msgspec.Struct], name: str, annotation: Any) -> Schem
 
 
 def _of_type(wanted: Any) -> Schema:
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        wanted = str  # only statuses have such, and another release may know more words
     if wanted in _SCALARS:
         return {"type": _SCALARS[wanted]}
     if _is_union(wanted) and set(get_args(wanted)) == {int, str}:
@@ -59,8 +62,8 @@ def _of_type(wanted: Any) -> Schema:
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin is tuple:
         return {"type": "array", "items": _of_type(arguments[0])}
-    if origin is dict and arguments[1] is str:
-        return {"type": "object", "additionalProperties": {"type": "string"}}
+    if origin is dict and arguments[1] in (str, int):
+        return {"type": "object", "additionalProperties": {"type": _SCALARS[arguments[1]]}}
     if origin is dict:
         return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     msg = f"no schema for {wanted}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyagent import manifest
 from pyagent.datastore import files, layout
+from pyagent.datastore.embeddedreports import EmbeddedReports
 from pyagent.datastore.layout import Slot
 from pyagent.datastore.lineage import has_status, succeed, with_revision, with_status_of
 from pyagent.datastore.protocol import R, WatchEvent
@@ -40,6 +41,8 @@ class EmbeddedDatastore:
         self.root = root
         self._resync = resync
         self._shelf = Shelf(root)
+        #: Where statuses are written; events go to the log.
+        self.reports = EmbeddedReports(self, self._shelf)
         with _as_datastore_errors():
             _prepare(root)
             self._shelf.clean()

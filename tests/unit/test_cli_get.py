@@ -104,10 +104,10 @@ def test_empty_table_is_its_headings_and_a_blank_line(hepctl):
 TABLES = [
     ("nodes", "ps", "NAME"),
     ("hep", "ps", "NAME NODE"),
-    ("hep", "wide", "NAME NODE INTERFACE IPS PROFILES"),
+    ("hep", "wide", "NAME NODE INTERFACE IPS PROFILES PROTECTED GENERATION"),
     ("gnp", "ps", "NAME TIER"),
-    ("gnp", "wide", "NAME TIER ORDER SELECTOR"),
-    ("sgnp", "wide", "NAME TIER ORDER SELECTOR"),
+    ("gnp", "wide", "NAME TIER ORDER SELECTOR SELECTED REALIZED"),
+    ("sgnp", "wide", "NAME TIER ORDER SELECTOR SELECTED REALIZED"),
     ("gnetset", "ps", "NAME"),
     ("gnetset", "wide", "NAME NETS"),
     ("tier", "ps", "NAME ORDER"),
@@ -130,9 +130,9 @@ def test_table_has_the_kinds_columns(filled, kind, form, headings):
 
 
 ROWS = [
-    ("hep", "master-auto-hep   master   *           10.0.0.1,10.0.0.2   p,q        "),
-    ("gnp", "first    default   12.5    all()      "),
-    ("gnp", "second   default   <nil>              "),
+    ("hep", "master-auto-hep   master   *           10.0.0.1,10.0.0.2   p,q                                 "),
+    ("gnp", "first    default   12.5    all()                            "),
+    ("gnp", "second   default   <nil>                                    "),
     ("tier", "default   1000000   "),
     ("profile", "pro    a=1,b=2   "),
     ("services", "shop        web    NodePort   10.96.0.7    80/TCP   "),
