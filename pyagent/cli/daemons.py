@@ -31,22 +31,31 @@ REMINDER_S = 1.0
     metavar="SECONDS",
     help="How often to compare everything, besides following every change.",
 )
+@click.option(
+    "--metrics-address",
+    default="127.0.0.1:9473",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="Where to serve /metrics, /livez and /readyz; off: nowhere.",
+)
 @where_options
 @pass_settings
-def controller(settings: Settings, once: bool, resync: float) -> None:
+def controller(settings: Settings, once: bool, resync: float, metrics_address: str) -> None:
     """Create, repair and remove automatic host endpoints, and report the configuration in force.
 
     Runs until it is told to stop (SIGTERM, Ctrl-C). With --once it exits with 1 if something could not be
     written.
     """
-    from pyagent.controller import run  # noqa: PLC0415 (each daemon loads only its own parts)
+    from pyagent.controller import serve  # noqa: PLC0415 (each daemon loads only its own parts)
+    from pyagent.telemetry.address import parse_address  # noqa: PLC0415
 
     settings.start_logging(default="warning" if once else "info")
+    address = parse_address(metrics_address)
     datastore = settings.open_datastore()
     if once:
         _reconcile_once(datastore)
     else:
-        asyncio.run(until_terminated(run(datastore, resync=resync)))
+        asyncio.run(until_terminated(serve(datastore, address, resync)))
 
 
 def _reconcile_once(datastore: Datastore) -> None:
