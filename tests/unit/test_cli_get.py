@@ -77,6 +77,14 @@ metadata: {{name: web-1, namespace: shop}}
 addressType: IPv4
 endpoints: [{{addresses: [10.1.0.5]}}]
 ports: [{{port: 8080, protocol: TCP}}]
+---
+apiVersion: autohep.io/v1
+kind: ClusterServices
+metadata: {{name: default}}
+spec:
+  nodePorts: [{{protocol: TCP, ports: [30080, 30081]}}, {{protocol: UDP, ports: [30053]}}]
+  addresses: [{{address: 192.0.2.9, ports: [{{protocol: TCP, ports: [80]}}]}}]
+  services: [{{namespace: shop, name: web}}]
 """
 
 
@@ -130,13 +138,20 @@ def test_table_has_the_kinds_columns(filled, kind, form, headings):
 
 
 ROWS = [
-    ("hep", "master-auto-hep   master   *           10.0.0.1,10.0.0.2   p,q                                 "),
+    (
+        "hep",
+        "master-auto-hep   master   *           10.0.0.1,10.0.0.2   p,q                                 ",
+    ),
     ("gnp", "first    default   12.5    all()                            "),
     ("gnp", "second   default   <nil>                                    "),
     ("tier", "default   1000000   "),
     ("profile", "pro    a=1,b=2   "),
     ("services", "shop        web    NodePort   10.96.0.7    80/TCP   "),
     ("endpointslices", "shop        web-1   IPv4          8080/TCP   10.1.0.5    "),
+    (
+        "clusterservices",
+        "default   3           1           1          30080/TCP,30081/TCP,30053/UDP   shop/web   ",
+    ),
 ]
 
 
@@ -164,6 +179,7 @@ ALIASES = {
     "FelixConfiguration": "felixconfiguration felixconfigurations felixconfig felixconfigs",
     "Service": "service services svc",
     "EndpointSlice": "endpointslice endpointslices",
+    "ClusterServices": "clusterservices clustersvc",
 }
 
 
