@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -103,7 +103,9 @@ class Guarded:
 
 
 @contextmanager
-def guarded(directory: Path) -> Iterator[Guarded]:
+def guarded(
+    directory: Path, flows_max: int = FLOWS_MAX, programs: Sequence[str] = loader.TC_PROGRAMS
+) -> Iterator[Guarded]:
     """Make the host with its neighbour and load the program; nothing is attached yet, and nothing is left."""
     with two_hosts() as hosts:
         for name, addresses in ((hosts.node, NODE), (hosts.peer, PEER)):
@@ -114,8 +116,8 @@ def guarded(directory: Path) -> Iterator[Guarded]:
         ensure_bpffs()
         pins = Pins(f"guarded{os.getpid()}", Path("/sys/fs/bpf/autohep_test"))
         try:
-            loader.load(pins, flows_max=FLOWS_MAX)
-            with Dataplane(pins, flows_max=FLOWS_MAX) as dataplane, StateDirectory(directory) as state:
+            loader.load(pins, programs, flows_max=flows_max)
+            with Dataplane(pins, flows_max=flows_max) as dataplane, StateDirectory(directory) as state:
                 yield Guarded(hosts, pins, dataplane, Enforcer("guarded", pins, dataplane, state))
         finally:
             pins.remove()
