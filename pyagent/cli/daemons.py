@@ -53,13 +53,13 @@ def controller(settings: Settings, once: bool, resync: float, metrics_address: s
     address = parse_address(metrics_address)
     datastore = settings.open_datastore()
     if once:
-        _reconcile_once(datastore)
+        _reconcile_once(datastore, in_cluster=settings.in_cluster())
     else:
         asyncio.run(until_terminated(serve(datastore, address, resync)))
 
 
-def _reconcile_once(datastore: Datastore) -> None:
-    from pyagent.controller import reconcile_once  # noqa: PLC0415
+def _reconcile_once(datastore: Datastore, *, in_cluster: bool) -> None:
+    from pyagent.controller import reconcile_once, write_services  # noqa: PLC0415
 
     report = reconcile_once(datastore)
     for verb, names in (
@@ -69,6 +69,8 @@ def _reconcile_once(datastore: Datastore) -> None:
     ):
         for name in names:
             click.echo(f"hostendpoint.projectcalico.org/{name} {verb}")
+    if in_cluster and write_services(datastore):
+        click.echo("clusterservices.autohep.io/default written")
     if report.failed:
         raise Failure("\n".join(f"failed to reconcile {name}: {reason}" for name, reason in report.failed))
 

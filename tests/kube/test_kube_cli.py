@@ -63,3 +63,14 @@ def test_what_the_cluster_refuses_is_said_in_one_line_and_ends_with_an_error(
     assert away.exit_code == 1
     assert "API server: " in away.output
     assert "Traceback" not in away.output
+
+
+def test_once_tells_agents_of_services_and_the_second_time_there_is_nothing_to_tell(
+    server: ApiServer, hepctl: Hepctl, tmp_path: Path
+) -> None:
+    port = {"port": 80, "protocol": "TCP", "nodePort": 30080}
+    body = {"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": [port]}}
+    server.storage.create(server.storage.kind("v1", "services"), "default", body)
+    assert "clusterservices.autohep.io/default written" in hepctl("controller", "--once").output
+    assert "default   1           0           0" in hepctl("get", "clusterservices").output
+    assert "written" not in hepctl("controller", "--once").output
