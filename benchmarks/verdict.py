@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.rule_mix import RuleMix
 from pyagent import abi
 from pyagent.bpf import layout, loader, syscall, testrun
+from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.calc.view import Failsafe
 from pyagent.compiler import Image, compile_image
@@ -71,8 +72,8 @@ def cases(allowed: int, denied: int) -> tuple[Case, ...]:
 class Bench:
     """The programs, loaded once, and the image of the size that is being measured."""
 
-    def __init__(self, pins: Pins) -> None:
-        self._dataplane = Dataplane(pins, image_bytes=IMAGE_BYTES)
+    def __init__(self, pins: Pins, flows_max: int) -> None:
+        self._dataplane = Dataplane(pins, flows_max, IMAGE_BYTES)
         self._fds = {name: syscall.obj_get(pins.program(name)) for name in PROGRAMS}
 
     def close(self) -> None:
@@ -99,6 +100,14 @@ class Bench:
     def open_flow(self) -> None:
         """A flow to the failsafe port: what is established."""
         assert testrun.run(self._fds["tc_ingress"], frame(22), ifindex=LOOPBACK).verdict == -1
+
+    def descriptor(self, program: str) -> int:
+        """The program's, for as long as this is open."""
+        return self._fds[program]
+
+    def map(self, name: str) -> Map:
+        """One of the maps, which stays the bench's own."""
+        return self._dataplane.map(name)
 
     def nanoseconds(self, program: str, packet: bytes, repeat: int) -> int:
         return testrun.run(self._fds[program], packet, ifindex=LOOPBACK, repeat=repeat).nanoseconds
@@ -134,16 +143,16 @@ def measure(bench: Bench, rounds: int, repeat: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def loaded() -> Iterator[Bench]:
+def loaded(flows_max: int = abi.FLOWS_MAX) -> Iterator[Bench]:
     """The programs under an instance of their own, gone afterwards."""
     ensure_bpffs()
     pins = Pins(f"bench-{os.getpid()}")
     pins.create()
-    defines = {"IMAGE_BYTES": IMAGE_BYTES, "FLOWS_MAX": abi.FLOWS_MAX, "NODES": max(n for _, n in SIZES)}
+    defines = {"IMAGE_BYTES": IMAGE_BYTES, "FLOWS_MAX": flows_max, "NODES": max(n for _, n in SIZES)}
     try:
-        specs = layout.map_specs(image_bytes=IMAGE_BYTES)
+        specs = layout.map_specs(flows_max, IMAGE_BYTES)
         loader.load_source(SOURCE, pins, PROGRAMS, specs, defines)
-        bench = Bench(pins)
+        bench = Bench(pins, flows_max)
         try:
             yield bench
         finally:
