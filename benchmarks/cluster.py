@@ -85,3 +85,9 @@ class Cluster:
         """What is known of the host of node 0."""
         loopback = InterfaceFacts("lo", 1, ("127.0.0.1", "::1"))
         return HostFacts("n0", (loopback, InterfaceFacts("eth0", 2, addresses(0))))
+
+    def touched(self, policy: Resource) -> Resource:
+        """The policy with another first ingress rule."""
+        spec = msgspec.to_builtins(policy.spec)  # type: ignore[attr-defined]
+        spec["ingress"] = [self._rule("source"), *spec["ingress"][1:]]
+        return _resource("GlobalNetworkPolicy", policy.metadata.name, spec)

@@ -21,6 +21,7 @@ from pyagent.attach.xdp import Xdp
 from pyagent.bpf.pins import Pins
 from pyagent.calc import Calculator, NodeView, World, settings
 from pyagent.calc.configuration import Settings
+from pyagent.calc.view import Failsafe
 from pyagent.compiler import Image, compile_image
 from pyagent.dataplane import UNKNOWN, Dataplane, Interface
 from pyagent.dataplane.seed import seed
@@ -72,7 +73,7 @@ class Enforcer:
 
     ``xdp_interfaces``: shell globs of interfaces that are to have XDP for doNotTrack policies although they
     are no physical ones. ``check_every``: seconds between comparisons of what the kernel holds with what was
-    put there.
+    put there. ``own_failsafes``: ports that stay open besides those of the configuration.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Enforcer:
         xdp_interfaces: Sequence[str] = (),
         *,
         check_every: float = CHECK_EVERY_S,
+        own_failsafes: tuple[Failsafe, ...] = (),
     ) -> None:
         self._node = node
         self._dataplane = dataplane
@@ -91,6 +93,8 @@ class Enforcer:
         self._reconciler = Reconciler(pins)
         self._xdp = Xdp(pins)
         self._xdp_interfaces = xdp_interfaces
+        self._own_failsafes = own_failsafes
+        self._pinned: tuple[object, ...] = ()
         self._calculator = Calculator()
         self._in_force: NodeView | None = None
         self._seen: dict[str, int] = {}
@@ -112,6 +116,7 @@ class Enforcer:
         if enforced is None:
             enforced = self._enforce(world)
         self._last = world, enforced
+        self._pinned = self._pins_present()
         return enforced
 
     def _edit(self, world: World) -> Enforced | None:
@@ -132,7 +137,7 @@ class Enforcer:
         configured = settings(world, self._node)
         present = links.list_links()
         facts = links.host_facts(self._node, present, configured.is_workload)
-        view = self._calculator.view(world, facts)
+        view = self._with_own(self._calculator.view(world, facts))
         excluded = {**view.excluded, **_bridge_ports(present, view)}
         problem = cause = ""
         begun, took = time.monotonic(), 0.0
@@ -208,6 +213,24 @@ class Enforcer:
             covered=_covered(view, excluded),
             unfiltered=_unfiltered(facts, view, excluded),
         )
+
+    def disturbed(self) -> bool:
+        """Whether somebody meddled with our programs since the last pass, as far as a quick look tells."""
+        return self._pinned != self._pins_present() or self._reconciler.disturbed()
+
+    def _pins_present(self) -> tuple[object, ...]:
+        pins = self._reconciler.pins
+        return pins.maps(), pins.programs(), pins.links(), pins.xdp_links()
+
+    def as_it_was(self, problem: str) -> Enforced:
+        """What is in force, after a pass that failed for ``problem`` before it had a result."""
+        last = self._last[1] if self._last is not None else Enforced(self._dataplane.generation)
+        return replace(last, problem=problem, cause="PassFailed", took=0.0)
+
+    def _with_own(self, view: NodeView) -> NodeView:
+        if not self._own_failsafes:
+            return view
+        return replace(view, failsafes=(*view.failsafes, *self._own_failsafes))
 
     def _check(self) -> None:
         """Compare the kernel with what was put there; a difference is put right by this very pass."""

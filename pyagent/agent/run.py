@@ -10,54 +10,33 @@ import errno
 import fcntl
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
 
-from pyagent import __version__, abi
-from pyagent.agent.enforce import CHECK_EVERY_S, Enforced, Enforcer
+from pyagent import abi
+from pyagent.agent.enforce import Enforcer
 from pyagent.agent.late import Watched
-from pyagent.agent.mirror import KINDS, Mirror
+from pyagent.agent.life import Agent
+from pyagent.agent.memory import be_frugal
+from pyagent.agent.metering import Meter
+from pyagent.agent.mirror import Mirror
+from pyagent.agent.options import AgentOptions
 from pyagent.agent.state import StateDirectory
-from pyagent.attach.events import Changes
-from pyagent.bpf import loader
-from pyagent.bpf.pins import DEFAULT_INSTANCE, Pins, ensure_bpffs
-from pyagent.calc import World
+from pyagent.bpf import layout, loader
+from pyagent.bpf.maps import Map
+from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.dataplane import Dataplane
 from pyagent.errors import AutohepError, KernelError
 
+__all__ = ["AgentOptions", "claimed", "load_program", "run"]
+
 log = logging.getLogger(__name__)
-
-#: Changes within this time are one pass.
-_SETTLE_S: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOptions:
-    """How an agent runs. ``recheck``: seconds between looks at what nobody announces (tcx neighbours).
-
-    ``xdp_interfaces``: globs of interfaces to have XDP besides the physical ones. ``check_every``: seconds
-    between comparisons of what the kernel holds with what was put there. ``restore_after``: seconds that a
-    datastore may be away at start before the image of an earlier run is put in force. ``kinds``: to watch.
-    """
-
-    node: str
-    instance: str = DEFAULT_INSTANCE
-    state_directory: Path = Path("/var/lib/autohep/agent")
-    flows_max: int = abi.FLOWS_MAX
-    image_bytes: int = abi.IMAGE_BYTES
-    recheck: float = 1.0
-    xdp_interfaces: tuple[str, ...] = ()
-    check_every: float = CHECK_EVERY_S
-    restore_after: float = 10.0
-    kinds: tuple[str, ...] = KINDS
 
 
 async def run(datastore: Watched, options: AgentOptions) -> None:
     """Enforce until cancelled. Raises AutohepError if the program cannot be loaded or another agent runs."""
+    be_frugal()
     with StateDirectory(options.state_directory) as state:
         state.claim()
         pins = Pins(options.instance)
@@ -71,9 +50,19 @@ async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory
     image_bytes = await asyncio.to_thread(load_program, pins, options)
     with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
         enforcer = Enforcer(
-            options.node, pins, dataplane, state, options.xdp_interfaces, check_every=options.check_every
+            options.node,
+            pins,
+            dataplane,
+            state,
+            options.xdp_interfaces,
+            check_every=options.check_every,
+            own_failsafes=options.own_failsafes(),
         )
-        await _Agent(Mirror(datastore, kinds=options.kinds), enforcer, state, options).live()
+
+        def meter_of(mirror: Mirror) -> Meter:
+            return Meter(dataplane, state, mirror, options.rule_metrics)
+
+        await Agent(datastore, enforcer, meter_of, state, options).live()
 
 
 @contextmanager
@@ -93,6 +82,7 @@ def claimed(pins: Pins) -> Iterator[None]:
 def load_program(pins: Pins, options: AgentOptions) -> int:
     """Load the program; returns the size of its images, smaller on kernels that refuse the size asked for."""
     image_bytes = options.image_bytes
+    _make_room(pins, options)
     try:
         loaded = loader.load(pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes)
     except KernelError as error:
@@ -109,110 +99,26 @@ def load_program(pins: Pins, options: AgentOptions) -> int:
     return image_bytes
 
 
-class _Agent:
-    """The tasks of one agent: the mirror, the host's changes, the clock, and the passes they ask for."""
-
-    def __init__(
-        self, mirror: Mirror, enforcer: Enforcer, state: StateDirectory, options: AgentOptions
-    ) -> None:
-        self._mirror = mirror
-        self._enforcer = enforcer
-        self._state = state
-        self._options = options
-        self._last: dict[str, Any] = {}
-        self._begun = time.monotonic()
-
-    async def live(self) -> None:
-        tasks = [
-            asyncio.create_task(self._mirror.follow()),
-            asyncio.create_task(self._hear()),
-            asyncio.create_task(self._pass_by_pass()),
-        ]
-        try:
-            await _first_failure(tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _hear(self) -> None:
-        async with Changes() as changes:
-            async for _ in changes:
-                self._mirror.changed.set()
-
-    async def _pass_by_pass(self) -> None:
-        while True:
-            await self._wait()
-            self._mirror.changed.clear()
-            if self._mirror.synced:
-                observed, world = self._mirror.observed(), self._mirror.world
-                self._report(await _done(self._enforcer.enforce, world), observed)
-            elif time.monotonic() - self._begun >= self._options.restore_after:
-                self._report(await _done(self._enforcer.restore), "")
-
-    async def _wait(self) -> None:
-        """Until something changed, or it is time to look again."""
-        try:
-            async with asyncio.timeout(self._options.recheck):
-                await self._mirror.changed.wait()
-        except TimeoutError:
+def _make_room(pins: Pins, options: AgentOptions) -> None:
+    """Maps of other sizes than asked for are replaced like those of another version; flows are taken over."""
+    wanted = {spec.name: spec for spec in layout.map_specs(options.flows_max, options.image_bytes)}
+    for name in ("flows4", "flows6", "images"):
+        if not pins.map(name).exists():
+            continue
+        with Map.open(pins.map(name)) as pinned:
+            have = pinned.info.max_entries, pinned.info.value_size
+        want = wanted[name].max_entries, wanted[name].value_size
+        # A kernel that refuses large images has got small ones, and would again.
+        if have != want and not (
+            name == "images" and have == (2, abi.IMAGE_BYTES_OLD) and _has_small_images()
+        ):
+            log.info("maps of other sizes are made map=%s have=%s want=%s", name, have, want)
+            pins.set_aside()
+            pins.create()
             return
-        await asyncio.sleep(_SETTLE_S)
-
-    def _report(self, enforced: Enforced, observed: str) -> None:
-        status = {
-            "node": self._options.node,
-            "instance": self._options.instance,
-            "version": __version__,
-            "pid": os.getpid(),
-            "ready": not enforced.problem and not enforced.restored,
-            "protected": enforced.protected,
-            "generation": enforced.generation,
-            "observed": observed,
-            "datastoreConnected": self._mirror.connected,
-            "restored": enforced.restored,
-            "drifts": enforced.drifts,
-            "lastDrift": enforced.last_drift,
-            "problem": enforced.problem,
-            "broken": self._mirror.broken,
-            "interfaces": [
-                {
-                    "name": report.interface,
-                    "direction": report.direction.name.lower(),
-                    "mode": report.mode,
-                    "error": report.error,
-                    "overtakenBy": list(report.overtaken_by),
-                }
-                for report in enforced.interfaces
-            ],
-            "xdp": [
-                {
-                    "name": report.interface,
-                    "mode": report.mode,
-                    "heldBy": report.held_by,
-                    "error": report.error,
-                }
-                for report in enforced.xdp
-            ],
-            "excluded": enforced.excluded,
-            "uncovered": list(enforced.uncovered),
-            "warnings": list(enforced.warnings),
-        }
-        if status != self._last and self._state.write_status({**status, "time": time.time()}):
-            self._last = status
 
 
-async def _done(work: Callable[..., Enforced], *arguments: World) -> Enforced:
-    """Do a pass in a thread; what fails becomes its result."""
-    try:
-        return await asyncio.to_thread(work, *arguments)
-    except AutohepError as error:
-        log.error("pass failed reason=%r", str(error))
-        return Enforced(problem=str(error))
-
-
-async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for the first task that ends, and raise what it ended with."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
+def _has_small_images() -> bool:
+    """Whether this kernel is older than 5.16, which is the first to take more than 4 MiB."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(re.sub(r"\D.*", "", minor))) < (5, 16)

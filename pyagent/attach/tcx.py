@@ -68,6 +68,11 @@ def before_ours(pins: Pins, ifindex: int, direction: Direction) -> list[int]:
     return before
 
 
+def programs(ifindex: int, direction: Direction) -> list[int]:
+    """Return the ids of all programs at this hook, in their order."""
+    return [program for program, _ in syscall.prog_query(ifindex, ATTACH_TYPE[direction])]
+
+
 def move_first(pins: Pins, ifindex: int, direction: Direction, program_fd: int) -> None:
     """Put our program before all others again.
 

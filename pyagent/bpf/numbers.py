@@ -49,6 +49,8 @@ class MapType(IntEnum):
 
 #: Types whose value is one cell per possible CPU.
 PER_CPU: Final = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
+#: Tables that batches read bucket by bucket.
+HASHES: Final = frozenset({MapType.HASH, MapType.LRU_HASH})
 #: Types whose elements always exist and cannot be deleted.
 ARRAYS: Final = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ BPFFS: Final = Path("/sys/fs/bpf")
 BASE: Final = BPFFS / "autohep"
 DEFAULT_INSTANCE: Final = "node"
 
+#: From here on, "versions" are those of other map sizes.
+_ASIDE: Final = 1000
 _VERSION = re.compile(r"v(\d+)")
 _LINK = re.compile(r"(\d+)-(ingress|egress)")
 _XDP = re.compile(r"(\d+)-xdp")
@@ -125,6 +128,18 @@ class Pins:
         return [
             Pins(self.instance, self.base, version) for version in sorted(versions) if version != self.abi
         ]
+
+    def set_aside(self) -> None:
+        """Make room for maps of other sizes: what is pinned becomes that of another version.
+
+        Its programs go on until those of this version take over the links, as in an upgrade.
+        """
+        taken = {each.abi for each in self.other_versions()}
+        number = next(number for number in itertools.count(_ASIDE) if number not in taken)
+        try:
+            self.root.rename(Pins(self.instance, self.base, number).root)
+        except OSError as error:
+            raise KernelError(f"set {self.root} aside", error.errno or errno.EIO) from error
 
     def remove(self) -> None:
         """Remove this version's pins and directories: links, then programs, then maps. Absent is fine."""

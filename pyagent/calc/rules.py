@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 from pyagent.calc.peers import Peers
 from pyagent.calc.ports import PortGroup, protocol_number
@@ -19,6 +21,8 @@ from pyagent.model.policy import ICMPFields, Rule
 Owner = GlobalNetworkPolicy | StagedGlobalNetworkPolicy | Profile
 Found = TypeVar("Found")
 
+#: Layer 4 conditions that are kept, so that equal ones are one object.
+KEPT: Final = 4096
 ICMP_VERSION = {1: 4, 58: 6}
 
 
@@ -84,7 +88,9 @@ class PolicyReader:
                 or prepared.resource.spec != resource.spec
                 or not prepared.recorder.still_true()
             ):
-                prepared = self._prepare(resource, direction)
+                before, prepared = prepared, self._prepare(resource, direction)
+                if before is not None and before.view == prepared.view:
+                    prepared = replace(prepared, view=before.view)  # the other direction has changed
             self._used[key] = prepared
         return prepared.view
 
@@ -151,7 +157,7 @@ def _match(rule: Rule, source: Term, destination: Term, versions: frozenset[int]
     left = {version for version in versions if _possible(version, source) and _possible(version, destination)}
     if not protocols or not left:
         return None
-    l4 = L4Match(
+    l4 = _interned(
         protocols=protocols if len(protocols) <= len(ANY) // 2 else None,
         not_protocols=frozenset() if len(protocols) <= len(ANY) // 2 else ANY - protocols,
         ports=destination.ports,
@@ -161,8 +167,27 @@ def _match(rule: Rule, source: Term, destination: Term, versions: frozenset[int]
         icmp=_icmp(rule.icmp),
         not_icmp=_icmp(rule.not_icmp),
     )
-    sides = (Side(source.all_of, source.none_of), Side(destination.all_of, destination.none_of))
+    sides = (_side(source.all_of, source.none_of), _side(destination.all_of, destination.none_of))
     return Match(*sides, l4, left.pop() if len(left) == 1 else None)
+
+
+@lru_cache(KEPT)
+def _interned(**conditions: Any) -> L4Match:
+    """Equal conditions are one object."""
+    return L4Match(**conditions)
+
+
+#: By the identities of its sets: as long as a side is there, so are they.
+_sides: WeakValueDictionary[tuple[tuple[int, ...], tuple[int, ...]], Side] = WeakValueDictionary()
+
+
+def _side(all_of: tuple[AddressSet, ...], none_of: tuple[AddressSet, ...]) -> Side:
+    """Equal sides are one object."""
+    key = tuple(map(id, all_of)), tuple(map(id, none_of))
+    side = _sides.get(key)
+    if side is None:
+        side = _sides[key] = Side(all_of, none_of)
+    return side
 
 
 def _icmp(fields: ICMPFields | None) -> tuple[int, int | None] | None:

@@ -32,7 +32,7 @@ class AddressSet:
     v6: tuple[Net, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Side:
     """Source or destination: in every set of ``all_of`` and in no set of ``none_of``. Empty: any address."""
 

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import click
 
+from pyagent import abi
 from pyagent.cli.failure import Failure
 from pyagent.cli.settings import Settings, pass_settings, where_options
 from pyagent.datastore import Datastore
 
 #: Seconds between full comparisons, unless the command line says otherwise.
 RESYNC_S = 300.0
+#: Bounds of what a node may tune: smaller holds nothing, larger no kernel gives.
+FLOWS_MIN, FLOWS_MOST = 1024, 16 << 20
+IMAGE_LEAST, IMAGE_MOST = 1 << 20, 64 << 20
 #: How long a service may take to clean up before it is told again to end; in seconds.
 REMINDER_S = 1.0
 
@@ -102,6 +106,41 @@ def _reconcile_once(datastore: Datastore, *, in_cluster: bool) -> None:
     metavar="SECONDS",
     help="How long to wait for the datastore at start before the last policy saved is put in force.",
 )
+@click.option(
+    "--metrics-address",
+    envvar="HEPCTL_METRICS_ADDRESS",
+    default="127.0.0.1:9472",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="Where metrics and health are served (/metrics, /livez, /readyz); off: nowhere.",
+)
+@click.option(
+    "--rule-metrics",
+    envvar="HEPCTL_RULE_METRICS",
+    type=click.IntRange(min=0, max=10000),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Tell the hits of this many rules as metrics, those with the most.",
+)
+@click.option(
+    "--flows-max",
+    envvar="HEPCTL_FLOWS_MAX",
+    type=click.IntRange(min=FLOWS_MIN, max=FLOWS_MOST),
+    default=abi.FLOWS_MAX,
+    show_default=True,
+    metavar="N",
+    help="Entries of each flow table (IPv4, IPv6); a restart with another number keeps the flows.",
+)
+@click.option(
+    "--image-bytes",
+    envvar="HEPCTL_IMAGE_BYTES",
+    type=click.IntRange(min=IMAGE_LEAST, max=IMAGE_MOST),
+    default=abi.IMAGE_BYTES,
+    show_default=True,
+    metavar="N",
+    help="Room for the policy of one generation; two are kept.",
+)
 @where_options
 @pass_settings
 def agent(
@@ -112,12 +151,17 @@ def agent(
     state_dir: Path,
     xdp_interfaces: tuple[str, ...],
     restore_after: float,
+    metrics_address: str,
+    rule_metrics: int,
+    flows_max: int,
+    image_bytes: int,
 ) -> None:
     """Attach the firewall to this host's interfaces and keep it in step with the datastore.
 
     Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
     """
     from pyagent.agent import CLUSTER_KINDS, KINDS, AgentOptions, LateDatastore, run  # noqa: PLC0415
+    from pyagent.telemetry.address import parse_address  # noqa: PLC0415
 
     settings.start_logging(default="info")
     name = node or socket.gethostname().lower()
@@ -125,8 +169,12 @@ def agent(
         name,
         instance,
         state_dir,
+        flows_max,
+        image_bytes,
         xdp_interfaces=xdp_interfaces,
         restore_after=restore_after,
+        metrics=parse_address(metrics_address),
+        rule_metrics=rule_metrics,
         kinds=CLUSTER_KINDS if settings.in_cluster() else KINDS,
     )
     asyncio.run(until_terminated(run(LateDatastore(settings.open_datastore), options)))

@@ -36,12 +36,13 @@ class Family:
 
 def classify_addresses(sets: Sequence[AddressSet]) -> tuple[Family, Family]:
     """The address classes of both families under ``sets``."""
-    four_points, four = _classify([addresses.v4 for addresses in sets], 4)
-    six_points, six = _classify([addresses.v6 for addresses in sets], 6)
+    four_points, four = classify_members([addresses.v4 for addresses in sets], 4)
+    six_points, six = classify_members([addresses.v6 for addresses in sets], 6)
     return Family(4, four_points, four, 0), Family(6, six_points, six, four.count)
 
 
-def _classify(members: Sequence[tuple[Net, ...]], version: int) -> tuple[list[int], Classes]:
+def classify_members(members: Sequence[tuple[Net, ...]], version: int) -> tuple[list[int], Classes]:
+    """One family's boundaries and classes under sets of networks."""
     width = WIDTH[version]
     nets = list(set().union(*members))
     stops = [address + (1 << (width - length)) for address, length in nets]

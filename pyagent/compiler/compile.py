@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,14 +12,15 @@ import numpy.typing as npt
 from pyagent import abi
 from pyagent.abi import TableKind
 from pyagent.calc.view import EndpointView, NodeView, PodToHost, TableView
-from pyagent.compiler.addresses import classify_addresses
 from pyagent.compiler.canvas import Cells, blocks, present
 from pyagent.compiler.edit import BLOCK_BYTES, SPARE_BLOCKS, SPARE_BYTES6, Editor, Room
 from pyagent.compiler.image import Image, Layout, seal
-from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, l4_table
+from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, fragment_cells, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
 from pyagent.compiler.outline import outline
+from pyagent.compiler.painted import Paintings, table_key
 from pyagent.compiler.plan import Plan, policies
+from pyagent.compiler.refine import AddressClasses
 from pyagent.compiler.table import Fields, Table, compile_table, side_bits
 from pyagent.compiler.trie4 import build_trie4
 from pyagent.compiler.trie6 import Trie6
@@ -39,22 +41,55 @@ def compile_image(view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES)
 
     Raises CapacityError, naming the policy that costs most, if it does not fit; nothing is ever left out.
     """
-    plan = Plan(view)
-    try:
-        return _Compilation(view, plan, generation, limit).run()
-    except CapacityError as error:
-        culprit = plan.costliest(addresses_only="address" in error.what or "IPv4" in error.what)
-        raise CapacityError(error.what, error.needs, error.have, culprit) from None
+    return Compiler().compile(view, generation, limit)
+
+
+class Compiler:
+    """Compiles one node's views one after the other; what of a view was in the last one costs little.
+
+    The images are those of :func:`compile_image`, byte for byte. Not for use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._addresses = AddressClasses()
+        self._paintings = Paintings()
+
+    def compile(self, view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES) -> Image:
+        """See :func:`compile_image`."""
+        collecting = gc.isenabled()
+        gc.disable()  # much is new and nothing garbage: looking for it would take as long again
+        try:
+            return self._compile(view, generation, limit)
+        finally:
+            self._paintings.turn()
+            if collecting:
+                gc.enable()
+
+    def _compile(self, view: NodeView, generation: int, limit: int) -> Image:
+        plan = Plan(view)
+        try:
+            return _Compilation(view, plan, generation, limit, (self._addresses, self._paintings)).run()
+        except CapacityError as error:
+            culprit = plan.costliest(addresses_only="address" in error.what or "IPv4" in error.what)
+            raise CapacityError(error.what, error.needs, error.have, culprit) from None
 
 
 class _Compilation:
     """One run; holds what its steps share."""
 
-    def __init__(self, view: NodeView, plan: Plan, generation: int, limit: int) -> None:
+    def __init__(
+        self,
+        view: NodeView,
+        plan: Plan,
+        generation: int,
+        limit: int,
+        kept: tuple[AddressClasses, Paintings],
+    ) -> None:
         self._view, self._plan, self._generation, self._limit = view, plan, generation, limit
         self._layout = Layout(limit)
         self._outcomes = Outcomes()
         self._outcomes.number(NO_MATCH)
+        self._addresses, self._paintings = kept
         self._fields = self._classify()
         # Endpoints with the same policies share a table: by identity, as calc hands out one object for equal
         # parts.
@@ -63,14 +98,15 @@ class _Compilation:
 
     def _classify(self) -> Fields:
         plan = self._plan
-        families = classify_addresses(plan.sets)
+        families = self._addresses.classify(plan.sets)
         cells, ports = (
             classify_field(plan.cells.keys(), CELLS, "layer 4 classes"),
             classify_field(plan.ports.keys(), PORTS, "source-port classes"),
         )
         four, six = (side_bits(plan.sides.keys(), family.classes) for family in families)
-        fields = Fields(families, (four, six), cells.classes, cells.table, ports.classes)
-        self._port_table = ports.table
+        fragments = [np.flatnonzero(np.bincount(cells.table[fragment_cells(each)])) for each in DETAILED]
+        fields = Fields(families, (four, six), cells.classes, fragments, ports.classes)
+        self._cell_table, self._port_table = cells.table, ports.table
         return fields
 
     def run(self) -> Image:
@@ -134,7 +170,7 @@ class _Compilation:
             "trie4_at": layout.add(build_trie4(np.array(four.points, dtype=np.int64), four.classes.of)),
             "trie6_at": layout.add(nodes6),
             "trie6_root": trie6.root,
-            "l4_at": layout.add(l4_table(fields.cell_table, fields.cells.count)),
+            "l4_at": layout.add(l4_table(self._cell_table, fields.cells.count)),
             "sport_at": layout.add(self._port_table.astype(np.uint16)) if fields.ports.count > 1 else 0,
             "address_flags_at": layout.add(self._address_flags()),
             "address_classes": four.classes.count + six.classes.count,
@@ -169,15 +205,10 @@ class _Compilation:
 
     def _table(self, view: TableView) -> tuple[int, dict[str, int]]:
         """Where the table is in the image, and its statistics; a table that is there already is shared."""
-        key = (
-            tuple((tuple(map(id, tier.policies)), tier.end, tier.end_ref) for tier in view.tiers),
-            tuple(map(id, view.profiles)),
-            view.end,
-            view.end_ref,
-        )
+        key = table_key(view)
         known = self._tables.get(key)
         if known is None:
-            table = compile_table(view, self._plan, self._fields, self._limit)
+            table = compile_table(view, self._plan, self._fields, self._limit, self._paintings)
             known = self._tables[key] = self._add_table(table), _statistics(view, table)
         return known
 

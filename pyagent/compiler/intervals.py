@@ -77,10 +77,10 @@ def classify(intervals: tuple[Ints, Ints, Ints], sets: int, points: int, limit: 
     if len(ids) > classes_max:
         raise CapacityError(what, len(ids), classes_max)
     representatives = np.unique(of, return_index=True)[1]
-    return Classes(of, len(ids), _members(owner, first, stop, sets, representatives))
+    return Classes(of, len(ids), members_of(owner, first, stop, sets, representatives))
 
 
-def _members(owner: Ints, first: Ints, stop: Ints, sets: int, representatives: Ints) -> Bits:
+def members_of(owner: Ints, first: Ints, stop: Ints, sets: int, representatives: Ints) -> Bits:
     """Packed membership of each class (at its first interval) in each set."""
     count = len(representatives)
     rows = np.empty((sets, (count + 7) // 8), dtype=np.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -30,16 +31,19 @@ CELLS: Final = abi.L4_FRAGMENT
 PORTS: Final = 65536
 #: Class numbers are u16, and later fragments have some of their own.
 CLASSES_MAX: Final = 65536 - len(DETAILED)
+#: Matches whose conditions are remembered from one compilation to the next.
+CONDITIONS_KEPT: Final = 16384
 _EVERY_CELL: Final[Spans] = ((0, CELLS),)
 EVERY_PORT: Final[Spans] = ((0, PORTS),)
 _ALL_PROTOCOLS: Final = frozenset(range(256))
 _PORT_PROTOCOLS: Final = frozenset(PORT_BASES)
 
 
-def conditions(l4: L4Match) -> list[tuple[Spans, Spans]]:
+@lru_cache(CONDITIONS_KEPT)
+def conditions(l4: L4Match) -> tuple[tuple[Spans, Spans], ...]:
     """The (cells, source ports) of a match; a packet satisfies it if it lies in both of any pair."""
     if l4 == _ANYTHING:
-        return [(_EVERY_CELL, EVERY_PORT)]
+        return ((_EVERY_CELL, EVERY_PORT),)
     protocols = (_ALL_PROTOCOLS if l4.protocols is None else l4.protocols) - l4.not_protocols
     if l4.source_ports is None and not l4.not_source_ports:
         return _present([(_cells(l4, protocols), EVERY_PORT)])
@@ -52,8 +56,8 @@ def conditions(l4: L4Match) -> list[tuple[Spans, Spans]]:
 _ANYTHING: Final = L4Match()
 
 
-def _present(pairs: list[tuple[Spans, Spans]]) -> list[tuple[Spans, Spans]]:
-    return [pair for pair in pairs if pair[0] and pair[1]]
+def _present(pairs: list[tuple[Spans, Spans]]) -> tuple[tuple[Spans, Spans], ...]:
+    return tuple(pair for pair in pairs if pair[0] and pair[1])
 
 
 def _cells(l4: L4Match, protocols: frozenset[int]) -> Spans:

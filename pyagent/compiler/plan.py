@@ -57,7 +57,8 @@ class Plan:
         self.cells: Numbering[Spans] = Numbering()
         self.ports: Numbering[Spans] = Numbering()
         self.layer4: Numbering[L4Condition] = Numbering()
-        self._set_numbers: Numbering[tuple[object, object]] = Numbering()
+        #: Sets that may be equal, by some of their content.
+        self._alike: dict[object, list[int]] = {}
         #: The place in ``sets`` of every address set of the view, by its identity.
         self.known_sets: dict[int, int] = {}
         self._known_sides: dict[int, int] = {}
@@ -93,10 +94,19 @@ class Plan:
         """The set's place in ``sets``; sets of equal content share one."""
         known = self.known_sets.get(id(addresses))
         if known is None:
-            known = self.known_sets[id(addresses)] = self._set_numbers((addresses.v4, addresses.v6))
-            if known == len(self.sets):
-                self.sets.append(addresses)
+            known = self.known_sets[id(addresses)] = self._number_of(addresses)
         return known
+
+    def _number_of(self, addresses: AddressSet) -> int:
+        """By content; to compare few is cheaper than to hash thousands of networks."""
+        v4, v6 = addresses.v4, addresses.v6
+        alike = self._alike.setdefault((len(v4), len(v6), v4[:1], v4[-1:], v6[:1], v6[-1:]), [])
+        for number in alike:
+            if self.sets[number].v4 == v4 and self.sets[number].v6 == v6:
+                return number
+        alike.append(len(self.sets))
+        self.sets.append(addresses)
+        return alike[-1]
 
     def _side(self, side: Side) -> int:
         known = self._known_sides.get(id(side))

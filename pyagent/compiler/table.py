@@ -13,10 +13,11 @@ from pyagent.calc.view import TableView
 from pyagent.compiler.addresses import Family
 from pyagent.compiler.canvas import Canvas, Cells, Place, indices
 from pyagent.compiler.intervals import Bits, Classes, Ints, distinct
-from pyagent.compiler.layer4 import DETAILED, PORT_BASES, fragment_cells
+from pyagent.compiler.layer4 import DETAILED, PORT_BASES
 from pyagent.compiler.merge import Merger
 from pyagent.compiler.outcome import Outcome, Outcomes
 from pyagent.compiler.paint import number_in_order, paint
+from pyagent.compiler.painted import Painted, Paintings, Recipe
 from pyagent.compiler.plan import Numbering, Plan, SideKey, policies
 from pyagent.compiler.product import NUMBERS_MAX, Product, product
 from pyagent.errors import CapacityError
@@ -38,7 +39,8 @@ class Fields:
     families: tuple[Family, Family]
     sides: tuple[Bits, Bits]
     cells: Classes
-    cell_table: Ints
+    #: For each protocol with detail, the classes that a later fragment may belong to.
+    fragments: list[Ints]
     ports: Classes
 
 
@@ -72,8 +74,8 @@ def side_bits(sides: Iterable[SideKey], classes: Classes) -> Bits:
     return rows
 
 
-def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int) -> Table:
-    """Compile one table; ``limit``: bytes that any of its sections may take."""
+def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int, kept: Paintings) -> Table:
+    """Compile one table; ``limit``: bytes that any of its sections may take. ``kept``: see there."""
     addresses: Numbering[int] = Numbering()
     layer4: Numbering[int] = Numbering()
     places: dict[int, list[Place]] = {
@@ -83,37 +85,36 @@ def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int) -> Ta
     }
     columns = _columns(layer4.keys(), plan, fields, limit)
     rows = _Rows(addresses.keys(), plan, fields, limit)
-    outcomes = Outcomes()
-    number_in_order(view, outcomes)
-    merger = _paint_pieces(view, outcomes, rows.holds, columns, (places, fields))
-    new_columns, kept = merger.columns()
-    by_l4, combine_l4 = _layer4_index(columns, new_columns)
+    choices = [
+        _fragment_columns(protocol, columns, classes)
+        for protocol, classes in zip(DETAILED, fields.fragments, strict=True)
+    ]
+    recipe = Recipe.of(view, list(places.values()), (rows.holds, columns.holds), choices)
+    painted = kept.find(recipe) or _paint(view, rows.holds, columns, places, choices)
+    kept.keep(recipe, painted)
+    by_l4, combine_l4 = _layer4_index(columns, painted.of_columns)
     return Table(
         by_source=rows.by_source,
         by_destination=rows.by_destination,
-        combine_addresses=merger.rows[rows.combine].astype(np.uint16),
+        combine_addresses=painted.of_rows[rows.combine].astype(np.uint16),
         by_l4=by_l4,
         by_source_port=columns.right.astype(np.uint32),
         combine_l4=combine_l4,
-        cells=_gather(merger, kept),
-        outcomes=outcomes.all,
-        painted=(len(rows.holds), len(new_columns)),
+        cells=painted.cells,
+        outcomes=painted.outcomes,
+        painted=(len(rows.holds), len(painted.of_columns)),
     )
 
 
-def _paint_pieces(
-    view: TableView,
-    outcomes: Outcomes,
-    holds: Bits,
-    columns: Product,
-    context: tuple[dict[int, list[Place]], Fields],
-) -> Merger:
+def _paint(
+    view: TableView, holds: Bits, columns: Product, places: dict[int, list[Place]], choices: list[Ints]
+) -> Painted:
     """Paint so many rows at a time that they stay in the processor's cache, and keep the distinct ones."""
-    places, fields = context
+    outcomes = Outcomes()
+    number_in_order(view, outcomes)
     width = len(columns.holds)
     if len(holds) * width > PAINT_CELLS:
         raise CapacityError("cells of a table", len(holds) * width, PAINT_CELLS)
-    choices = [_fragment_columns(protocol, columns, fields) for protocol in DETAILED]
     column_places = indices(columns.holds)
     merger = Merger(KEEP_CELLS)
     step = max(1, PIECE_CELLS // width)
@@ -125,7 +126,8 @@ def _paint_pieces(
         paint(view, canvas, lambda rule: places[id(rule)])
         canvas.favourable(choices, cells[:, width:])
         merger.add(cells)
-    return merger
+    of_columns, kept = merger.columns()
+    return Painted(merger.rows, of_columns, _gather(merger, kept), outcomes.all)
 
 
 def _gather(merger: Merger, columns: Ints) -> Cells:
@@ -187,9 +189,9 @@ def _columns(numbers: list[int], plan: Plan, fields: Fields, limit: int) -> Prod
     )
 
 
-def _fragment_columns(protocol: int, columns: Product, fields: Fields) -> Ints:
-    """Columns that a later fragment may belong to, had it shown its ports."""
-    groups = np.unique(columns.left[fields.cell_table[fragment_cells(protocol)]])
+def _fragment_columns(protocol: int, columns: Product, classes: Ints) -> Ints:
+    """Columns that a later fragment of one of ``classes`` may belong to, had it shown its ports."""
+    groups = np.unique(columns.left[classes])
     pairs = columns.pairs[groups]
     # Protocols without ports have the source-port class of port 0, which is number 0.
     return np.unique(pairs if protocol in PORT_BASES else pairs[:, columns.right[0]])
