@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
 from pyagent.calc.view import TableView
@@ -37,10 +36,10 @@ class Recipe:
         """The recipe for rows and columns that satisfy conditions as ``bits`` say; ``choices``: the columns
         of later fragments."""
         found = blake2b(digest_size=16)
-        arrays: list[npt.NDArray[np.uint8] | Ints] = [*bits, *choices]
+        arrays: list[npt.NDArray[Any]] = [*bits, *choices]
         for array in arrays:
             found.update(repr(array.shape).encode())
-            found.update(np.ascontiguousarray(array))
+            found.update(array.tobytes())
         return cls(view, table_key(view), places, found.digest())
 
     def is_same(self, other: Recipe) -> bool:

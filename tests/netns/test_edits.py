@@ -16,6 +16,7 @@ from pyagent.calc import World
 from pyagent.compiler.edit import Editor, Patch
 from pyagent.compiler.saved import load
 from pyagent.compiler.walk import Walker
+from pyagent.errors import DriftError
 from pyagent.model import Resource
 from tests.lab.namespace import open_socket
 from tests.netns.guarded import FAMILY, NODE, PEER, Guarded, endpoint, guarded, listen, policy
@@ -167,4 +168,17 @@ def test_an_edited_image_that_others_change_is_put_right(
     memory.close()
     with caplog.at_level(logging.ERROR):
         assert whole_pass(enforcer, world).drifts == 1
+    assert both(host) == {True}
+
+
+def test_after_a_pass_that_failed_nothing_is_edited_in_place(
+    host: Guarded, enforcer: Enforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = host.dataplane.generation
+    with monkeypatch.context() as patch:
+        patch.setattr(host.dataplane, "apply", lambda *_: (_ for _ in ()).throw(DriftError("not this time")))
+        failed = WORLD.put(policy(ingress=[{"action": "Allow"}]))
+        assert "not this time" in enforcer.enforce(failed).problem
+    enforcer.enforce(failed.put(peer("foe")))
+    assert (host.dataplane.generation, host.dataplane.edits) == (generation + 1, 0)
     assert both(host) == {True}
