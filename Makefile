@@ -1,6 +1,7 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench-verdict docs docs-inspection wheel clean
+.PHONY: manifests image
+.PHONY: help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -22,7 +23,7 @@ check: setup ## linters, types, layers, the C code's form and warnings
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	scripts/check-c
-	shellcheck scripts/setup scripts/check-c .ci/run
+	shellcheck scripts/setup scripts/check-c scripts/deploy-tools deploy/image/build .ci/run
 	$(BIN)/codespell
 
 format: setup ## lay out Python and C as `make check` wants them
@@ -39,6 +40,13 @@ test-kube: setup ## the kube tier against a real cluster, under names of its own
 
 crds: setup ## deploy/crds from the model
 	$(PYTHON) -m pyagent.crds deploy/crds
+
+manifests: setup ## deploy/kustomize from the chart and deploy/crds
+	@scripts/deploy-tools
+	@$(PYTHON) scripts/manifests.py
+
+image: setup ## the container image, from Debian packages, without any registry; about a minute (root)
+	@deploy/image/build
 
 test-resilience: preflight ## every fault under traffic, as a table, and a fault at every step of an apply (root)
 	@$(PYTHON) -m tests.resilience
@@ -67,6 +75,12 @@ fuzz-parsers: setup ## coverage-guided fuzzing of all that reads what users writ
 
 mutation: preflight ## deliberate faults in compiler and program, one at a time; each must be noticed (root)
 	@$(PYTHON) -m tests.mutation
+
+bench: preflight ## everything measured, against nftables and iptables; some fifteen minutes (root)
+	@$(PYTHON) -m benchmarks
+
+bench-smoke: preflight ## the same in next to no time, only to see that it works (root)
+	@$(PYTHON) -m benchmarks --smoke --into build/bench-smoke
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 	@$(PYTHON) -m benchmarks.verdict

@@ -1,7 +1,7 @@
 """Pack a root file system as an OCI image layout: ``python oci.py ROOT DIRECTORY``.
 
-One layer, a configuration, a manifest, an index: plain files, so no image tool is needed. What comes out of the
-same files is the same to the byte.
+One layer, a configuration, a manifest, an index: plain files, so no image tool is needed. What comes out of
+the same files is the same to the byte.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def pack_layer(root: Path, file: Path) -> tuple[str, str, int]:
         with gzip.GzipFile("", "wb", 6, packed, mtime=0) as zipped:  # type: ignore[arg-type]
             plain = _Hashed(zipped)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-                for name in sorted(os.listdir(root)):
-                    tar.add(root / name, name, filter=_owned_by_root)
+                for path in sorted(root.iterdir()):
+                    tar.add(path, path.name, filter=_owned_by_root)
     return packed.digest.hexdigest(), plain.digest.hexdigest(), plain.size
 
 

@@ -1,4 +1,4 @@
-"""What a boot needs before anything else runs: the policy saved last, in force, without agent or datastore."""
+"""What a boot needs before anything else runs: the saved policy in force, without agent or datastore."""
 
 from __future__ import annotations
 

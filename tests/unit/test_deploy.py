@@ -1,0 +1,118 @@
+"""What is deployed: chart and kustomize say the same, to Kubernetes' own schemas, with rights that suffice."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+KUSTOMIZE = PROJECT / "deploy" / "kustomize"
+#: The oldest and the newest release that the schemas are at hand for.
+RELEASES = ("1.30", "1.37")
+VARIANTS = {
+    "base": ("--set", "namespace.create=true"),
+    "overlays/privileged": ("--set", "namespace.create=true,agent.privileged=true"),
+    "overlays/limit-agents": ("--set", "namespace.create=true,admission.limitAgents=true"),
+}
+
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def manifests() -> ModuleType:
+    subprocess.run([PROJECT / "scripts" / "deploy-tools"], check=True, capture_output=True)
+    spec = importlib.util.spec_from_file_location("manifests", PROJECT / "scripts" / "manifests.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["manifests"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def by_name(text: str) -> dict[tuple[str, str], Manifest]:
+    found = [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
+    return {(each["kind"], each["metadata"]["name"]): each for each in found}
+
+
+def built(manifests: ModuleType, place: str) -> dict[tuple[str, str], Manifest]:
+    command = [manifests.TOOLS / "kubectl", "kustomize", KUSTOMIZE / place]
+    return by_name(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def complaints(manifest: Manifest, release: str) -> str:
+    try:
+        kubernetes_validate.validate(manifest, release, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error.message)
+    return ""
+
+
+def test_what_is_made_from_the_chart_is_not_stale(manifests: ModuleType) -> None:
+    stale = [str(path) for path, content in manifests.files().items() if path.read_text() != content]
+    assert stale == [], "run `make manifests`"
+
+
+@pytest.mark.parametrize("place", VARIANTS)
+def test_chart_and_kustomize_make_the_same(manifests: ModuleType, place: str) -> None:
+    rendered = by_name(manifests.render("--include-crds", *VARIANTS[place]))
+    assert built(manifests, place) == rendered
+    assert ("DaemonSet", "autohep-agent") in rendered
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("place", VARIANTS)
+def test_kubernetes_accepts_every_object(manifests: ModuleType, place: str, release: str) -> None:
+    found = built(manifests, place)
+    assert {name: said for name, each in found.items() if (said := complaints(each, release))} == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["tolerationz", "containers/0/readOnlyRootFilesystem", "containers/0/securityContext/capabilites"]
+)
+def test_a_misspelt_field_is_found(manifests: ModuleType, path: str) -> None:
+    daemon_set = copy.deepcopy(built(manifests, "base")["DaemonSet", "autohep-agent"])
+    *steps, last = path.split("/")
+    at = daemon_set["spec"]["template"]["spec"]
+    for step in steps:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    assert complaints(daemon_set, "1.37") == ""
+    at[last] = {}
+    assert last in complaints(daemon_set, "1.37")
+
+
+def pod(manifests: ModuleType, kind: str, name: str) -> Manifest:
+    spec: Manifest = built(manifests, "base")[kind, name]["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("DaemonSet", "autohep-agent"), ("Deployment", "autohep-controller")]
+)
+def test_the_daemons_know_every_option_they_are_given(manifests: ModuleType, kind: str, name: str) -> None:
+    (container,) = pod(manifests, kind, name)["containers"]
+    verb, *options = container["args"]
+    hepctl = PROJECT / ".venv" / "bin" / "hepctl"
+    said = subprocess.run([hepctl, verb, "--help"], capture_output=True, text=True, check=True).stdout
+    assert [each for each in options if f"{each.partition('=')[0]} " not in said] == []
+
+
+def test_the_controller_has_no_rights_on_its_node(manifests: ModuleType) -> None:
+    spec = pod(manifests, "Deployment", "autohep-controller")
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert not any("hostPath" in volume for volume in spec["volumes"])
