@@ -1,0 +1,114 @@
+"""An agent's statuses in a cluster: written to its own endpoints, and no harm where they are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace as changed
+
+import pytest
+
+from pyagent.agent.mirror import Mirror
+from pyagent.agent.reporting import Pace, Reporter
+from pyagent.datastore.kubernetes import KubernetesDatastore
+from pyagent.model import HostEndpoint
+from pyagent.model.status import PROTECTED, Condition, HostEndpointStatus, Truth
+from tests.kube.conftest import Open
+from tests.support.apiserver import ApiServer
+from tests.support.resources import host_endpoint
+
+QUICK = Pace(spread=0, rest=0, urgent=0, first_pause=0.01, longest_pause=0.05, forbidden=0.2)
+READER = "reader-token"
+PROTECTED_STATUS = HostEndpointStatus(
+    conditions=(Condition(type=PROTECTED, status=Truth.TRUE, reason="Covered"),), observed="abc"
+)
+
+
+@contextlib.asynccontextmanager
+async def reporting(store: KubernetesDatastore) -> AsyncIterator[Reporter]:
+    mirror = Mirror(store, "n1")
+    reporter = Reporter(store, mirror, QUICK)
+    tasks = [asyncio.create_task(mirror.follow()), asyncio.create_task(reporter.follow())]
+    try:
+        await until(lambda: mirror.synced)
+        mirror.changed.clear()
+        reporter.want({"h": PROTECTED_STATUS})
+        yield reporter
+        assert not mirror.changed.is_set(), "a status asked for a pass"
+        assert set(mirror.endpoints) == {"h"}
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 (a test's wait)
+            await asyncio.sleep(0.01)
+
+
+def stored(store: KubernetesDatastore) -> HostEndpointStatus:
+    found = store.get("HostEndpoint", "h")
+    assert isinstance(found, HostEndpoint)
+    return HostEndpointStatus.read(found.status)
+
+
+def writes(server: ApiServer) -> int:
+    return sum(asked.verb == "update" for asked in server.faults.requests)
+
+
+async def test_a_status_is_written_once_and_asks_for_no_pass(
+    server: ApiServer, store: KubernetesDatastore
+) -> None:
+    store.create(host_endpoint("h", "n1"))
+    store.create(host_endpoint("other", "n2"))
+    async with reporting(store):
+        await asyncio.to_thread(wait_for, lambda: stored(store).observed == "abc")
+        written = writes(server)
+        await asyncio.sleep(0.2)
+        assert writes(server) == written == 1
+    generation = store.get("HostEndpoint", "h").metadata.generation
+    assert generation == 1
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+async def test_an_agent_without_the_right_is_told_so_once_and_goes_on_when_it_gets_it(
+    server: ApiServer, store: KubernetesDatastore, open_store: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.create(host_endpoint("h", "n1"))
+    plurals = {kind.plural for kind in server.storage.kinds.values()}
+    reading = frozenset((verb, plural) for verb in ("get", "list", "watch") for plural in plurals)
+    server.users[READER] = reading
+    reader = open_store(READER)
+    async with reporting(reader) as reporter:
+        await until(lambda: "status not written" in caplog.text)
+        await asyncio.sleep(0.5)
+        assert caplog.text.count("status not written") == 1
+        assert not reporter.refused
+        server.users[READER] = reading | {("update", "hostendpoints/status")}
+        await asyncio.to_thread(wait_for, lambda: stored(reader).observed == "abc")
+
+
+async def test_a_cluster_without_status_subresources_is_left_in_peace(
+    server: ApiServer, store: KubernetesDatastore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.create(host_endpoint("h", "n1"))
+    kinds = server.storage.kinds
+    for key, kind in kinds.items():
+        kinds[key] = changed(kind, status=False)
+    async with reporting(store) as reporter:
+        await until(lambda: reporter.refused)
+        asked = len(server.faults.requests)
+        reporter.want({"h": HostEndpointStatus(observed="new")})
+        await asyncio.sleep(0.2)
+        assert len(server.faults.requests) == asked
+    assert caplog.text.count("statuses not written") == 1
