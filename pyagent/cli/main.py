@@ -29,6 +29,8 @@ COMMANDS = {
     "explain": ("pyagent.cli.explain:explain", "Say what becomes of a packet, and why."),
     "lint": ("pyagent.cli.lint:lint", "Look for rules that do not do what they seem to."),
     "controller": ("pyagent.cli.daemons:controller", "Keep automatic host endpoints up to date."),
+    "webhook": ("pyagent.cli.webhook:webhook", "Say at admission what is wrong with an object."),
+    "install-crds": ("pyagent.cli.crds:install_crds", "Install or upgrade the kinds in a cluster."),
     "agent": ("pyagent.cli.daemons:agent", "Enforce policy on this host."),
     "observe": ("pyagent.cli.observe:observe", "Show packets that Log rules match, and dropped packets."),
     "node": ("pyagent.cli.nodestatus:node", "Say how things stand on this node."),

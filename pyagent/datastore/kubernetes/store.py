@@ -14,6 +14,7 @@ import msgspec
 from pyagent.datastore.kubernetes.cache import Cache
 from pyagent.datastore.kubernetes.connection import MERGE_PATCH, Connection
 from pyagent.datastore.kubernetes.decoding import Decoded, decode
+from pyagent.datastore.kubernetes.definitions import Definitions
 from pyagent.datastore.kubernetes.errors import UnreachableError
 from pyagent.datastore.kubernetes.leases import KubernetesLeases
 from pyagent.datastore.kubernetes.listing import read_all
@@ -46,6 +47,8 @@ class KubernetesDatastore:
         self.leases = KubernetesLeases(connection)
         #: Where statuses are written, and events.
         self.reports = KubernetesReports(connection)
+        #: The kinds' definitions.
+        self.definitions = Definitions(connection)
 
     @property
     def staleness(self) -> float:
