@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pyagent import manifest
 from pyagent.attach.uninstall import uninstall
@@ -73,13 +73,11 @@ def others(count: int) -> Iterator[Any]:
 
 
 @contextmanager
-def agent(
-    namespace: str, datastore: Path, state: Path, node: str = NODE
-) -> Iterator[subprocess.Popen[bytes]]:
+def agent(namespace: str, datastore: Path, state: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A real agent in a namespace; what it attached is gone afterwards."""
     instance = f"bench{os.getpid()}"
     words = ["nsenter", f"--net=/run/netns/{namespace}", str(HEPCTL), "--log-level", "error", "agent"]
-    words += ["--node", node, "--datastore", str(datastore), "--instance", instance]
+    words += ["--node", NODE, "--datastore", str(datastore), "--instance", instance]
     process = subprocess.Popen([*words, "--state-dir", str(state), "--metrics-address", "off"])
     try:
         yield process
@@ -99,7 +97,7 @@ class _Prober:
         self._over = threading.Event()
         self._sender = threading.Thread(target=self._send)
 
-    def __enter__(self) -> _Prober:
+    def __enter__(self) -> Self:
         self._sender.start()
         return self
 

@@ -1,4 +1,4 @@
-"""One program on several CPUs at once, and with a flow table of a million entries: nothing is shared that hurts."""
+"""One program on several CPUs at once, and with a flow table of a million entries."""
 
 from __future__ import annotations
 

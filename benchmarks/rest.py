@@ -18,15 +18,15 @@ PATIENCE_S = 120.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-def measure(nodes: int, policies: int, seconds: float) -> dict[str, Any]:
-    """Start one agent among so many nodes and policies, and watch it for so long once it enforces."""
+def measure(nodes: int, policies: int, settle: float, seconds: float) -> dict[str, Any]:
+    """Start one agent among so many nodes and policies; once it enforces, let it settle and watch it."""
     with tempfile.TemporaryDirectory() as folder, two_hosts() as hosts:
         _fill(f"{folder}/datastore", nodes, policies)
         state = Path(folder) / "state"
         begun = time.monotonic()
         with agent(hosts.node, Path(folder) / "datastore", state) as process:
             started = _ready(state) - begun
-            time.sleep(10.0)  # what start-up needed is given back by then
+            time.sleep(settle)
             before, cpu, switches = time.monotonic(), _cpu(process.pid), _switches(process.pid)
             time.sleep(seconds)
             elapsed = time.monotonic() - before
@@ -73,7 +73,7 @@ def _rss(process: int) -> float:
 
 
 def _switches(process: int) -> int:
-    """Times that any of its threads gave up the CPU by itself, as one does that wakes up and goes to sleep."""
+    """Times that any of its threads went to sleep, which it does as often as it wakes up."""
     threads = Path(f"/proc/{process}/task").iterdir()
     return sum(_status(f"{process}/task/{each.name}", "voluntary_ctxt_switches") for each in threads)
 
