@@ -33,8 +33,8 @@ from pyagent.model.status import ACCEPTED, REALIZED, PolicyStatus, Status, Truth
 #: The kinds that a board has to be told of.
 KINDS_REPORTED: Final = tuple(sorted(OBSERVED_KINDS | {HostEndpoint.KIND, "KubeControllersConfiguration"}))
 _POLICIES = (GlobalNetworkPolicy.KIND, StagedGlobalNetworkPolicy.KIND)
-#: Seconds between two statuses of one policy that changes and changes; more where there are many policies,
-#: so that all together cause no more than so many writes a second.
+#: Seconds between two statuses of one policy that changes and changes; more where many do so at a time, so
+#: that all together cause no more than so many writes a second.
 PACE_S: Final = 5.0
 WRITES_PER_S: Final = 20.0
 #: The generation of an invalid object that was valid last, kept on the object itself.
@@ -131,9 +131,9 @@ class Board:
         """
         ready: list[Due] = []
         wake: float | None = None
-        policies = sum(key[0] in _POLICIES for key in self._written_at)
-        pace = max(self._pace, policies / WRITES_PER_S)
-        for due in self._differing():
+        differing = list(self._differing())
+        pace = max(self._pace, len(differing) / WRITES_PER_S)
+        for due in differing:
             at = self._not_before(due, pace)
             if at <= now:
                 ready.append(due)
