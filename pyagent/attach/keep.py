@@ -1,4 +1,4 @@
-"""Hold open what is pinned: while the agent lives, neither a removed pin nor an unmounted bpffs opens a gap."""
+"""Hold open what is pinned: while the agent lives, no removed pin and no unmounted bpffs opens a gap."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.resilience.faults import CONTROL, FAULTS
+from tests.resilience.life import LIFE
 from tests.resilience.site import site
 from tests.resilience.table import suffer
 
@@ -12,7 +13,7 @@ from tests.resilience.table import suffer
 def main() -> int:
     """Print the table; the exit status."""
     with site() as made:
-        *rows, control = suffer(made, [*FAULTS, CONTROL], lambda line: print(line, flush=True))
+        *rows, control = suffer(made, [*FAULTS, *LIFE, CONTROL], lambda line: print(line, flush=True))
     unclean = [row.fault.name for row in rows if not row.counted.clean]
     counted = control.counted
     seen = counted.wrongly_passed and counted.wrongly_dropped and counted.connections_lost

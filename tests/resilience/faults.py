@@ -17,11 +17,15 @@ _A_WHILE = 1.0  # seconds without an agent
 
 @dataclass(frozen=True)
 class Fault:
-    """``make`` runs under traffic, whose verdicts must not change; ``mend`` puts the site right."""
+    """``make`` runs under traffic, whose verdicts must not change; ``mend`` puts the site right.
+
+    ``before``: what is done before there is traffic.
+    """
 
     name: str
     make: Callable[[Site], None]
     mend: Callable[[Site], None] = lambda site: site.settle()
+    before: Callable[[Site], None] = lambda site: None
 
 
 def restart(site: Site) -> None:
@@ -69,7 +73,7 @@ def empty_flow_tables(site: Site) -> None:
 
 def take_datastore_away(site: Site) -> None:
     """Something else is where it was; then also the agent dies and returns, and knows only what it saved."""
-    _hide(site.datastore_directory)
+    hide(site.datastore_directory)
     time.sleep(_A_WHILE)
     site.processes.kill(AGENT)
     site.start()
@@ -79,7 +83,7 @@ def take_datastore_away(site: Site) -> None:
 
 def bring_datastore_back(site: Site) -> None:
     """The agent finds it by itself."""
-    _show(site.datastore_directory)
+    show(site.datastore_directory)
     site.settle()
 
 
@@ -87,14 +91,14 @@ def delete_endpoint_unseen(site: Site) -> None:
     """Deleted while the agent is dead and, when it returns, out of its reach: the last image goes on."""
     site.processes.kill(AGENT)
     site.datastore.delete("HostEndpoint", ENDPOINT.name)
-    _hide(site.datastore_directory)
+    hide(site.datastore_directory)
     site.start()
     site.wait(lambda status: status.get("restored", False))
 
 
 def obey_what_is_stored(site: Site) -> None:
     """With the datastore back the endpoint is gone, and so is enforcement; that is what was asked for."""
-    _show(site.datastore_directory)
+    show(site.datastore_directory)
     site.settle()
     if site.status()["interfaces"]:
         raise RuntimeError("the endpoint is deleted, but still enforced")
@@ -115,8 +119,8 @@ def start_second(site: Site) -> None:
 def fill_disk(site: Site) -> None:
     """Nothing more can be saved, not even a status; a change of policy takes effect all the same."""
     before = site.generation()
-    run("mount", "-t", "tmpfs", "-o", "size=4k", "none", str(site.state))
-    (site.state / "filler").write_bytes(bytes(4096))
+    run(*site.inside("mount", "-t", "tmpfs", "-o", "size=4k", "none", str(site.state)))
+    (site.root / site.state.relative_to("/") / "filler").write_bytes(bytes(4096))
     site.datastore.update(policy(7))
     time.sleep(_A_WHILE)
     if site.processes.pid(AGENT) is None or site.generation() == before:
@@ -126,7 +130,7 @@ def fill_disk(site: Site) -> None:
 def free_disk(site: Site) -> None:
     """Room again."""
     site.processes.stop(AGENT)
-    run("umount", str(site.state))
+    run(*site.inside("umount", str(site.state)))
     site.start_and_wait()
 
 
@@ -162,11 +166,13 @@ def break_everything(site: Site) -> None:
 CONTROL = Fault("CONTROL: programs removed, then a wall, then a reset", break_everything, Site.start_and_wait)
 
 
-def _hide(directory: Path) -> None:
+def hide(directory: Path) -> None:
+    """Something else is where a directory was."""
     directory.rename(directory.with_name("hidden"))
     directory.write_text("a file where a directory should be")
 
 
-def _show(directory: Path) -> None:
+def show(directory: Path) -> None:
+    """The directory is back."""
     directory.unlink()
     directory.with_name("hidden").rename(directory)

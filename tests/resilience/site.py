@@ -17,7 +17,7 @@ from pyagent import abi, manifest
 from pyagent.agent.mirror import KINDS, digest
 from pyagent.attach.uninstall import uninstall
 from pyagent.bpf.maps import Map
-from pyagent.bpf.pins import Pins
+from pyagent.bpf.pins import BPFFS, Pins
 from pyagent.datastore import Datastore, open_datastore
 from pyagent.model import Resource
 from tests.lab.lab import HEPCTL
@@ -26,6 +26,7 @@ from tests.netns.two_hosts import TwoHosts, two_hosts
 from tests.resilience.load import ALLOWED, Connections
 
 AGENT: Final = "agent"
+MOUNTS: Final = "mounts"
 NODE: Final = "resilient"
 PATIENCE: Final = 60.0
 CONNECTIONS: Final = 100
@@ -47,7 +48,7 @@ def allow(port: int, *nets: str) -> dict[str, Any]:
 
 def policy(fillers: int, *more: dict[str, Any]) -> Resource:
     """What policy allows, the same for any number of rules about other ports; ``more`` rules come last."""
-    filler = [allow(10_000 + number, f"10.{number}.0.0/16") for number in range(fillers)]
+    filler = [allow(10_000 + number, f"10.{number % 256}.0.0/16") for number in range(fillers)]
     rules = [*filler, allow(ALLOWED), *more]
     return resource(
         "GlobalNetworkPolicy",
@@ -67,9 +68,36 @@ class Site:
         self.peer = Path("/run/netns") / hosts.peer
         self.datastore_directory = directory / "datastore"
         self.state = directory / "state"
-        self.pins = Pins(f"resilience{os.getpid()}")
         self.processes = Processes(directory / "run")
+        # Mounts of the node's own, among them its bpffs: what is unmounted here nobody else misses.
+        self._unshare()
+        self.root = Path(f"/proc/{self.processes.pid(MOUNTS)}/root")
+        self.pins = Pins(f"resilience{os.getpid()}", self.root / "sys/fs/bpf/autohep")
         self.connections = Connections(self.peer, connections)
+        #: Where the agent's code is, if not here; and what else it finds in its environment.
+        self.environment: dict[str, str] = {}
+
+    def _unshare(self) -> None:
+        ready = self.processes.directory / "mounted"
+        script = f"mount -t bpf bpf {BPFFS} && touch {ready} && exec sleep infinity"
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+        self.processes.start(MOUNTS, command)
+        deadline = time.monotonic() + PATIENCE
+        while not ready.exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError(self.processes.log(MOUNTS))
+            time.sleep(0.01)
+
+    def inside(self, *command: str) -> list[str]:
+        """How a command is run on the node, with its network and its mounts."""
+        holder = self.processes.pid(MOUNTS)
+        return [
+            "nsenter",
+            f"--net=/run/netns/{self.hosts.node}",
+            f"--mount=/proc/{holder}/ns/mnt",
+            "--",
+            *command,
+        ]
 
     @property
     def datastore(self) -> Datastore:
@@ -80,20 +108,25 @@ class Site:
 
     def command(self, state: Path | None = None) -> list[str]:
         """How the agent is started; ``state``: with another state directory."""
-        return [
-            "nsenter", f"--net=/run/netns/{self.hosts.node}", "--", str(HEPCTL), "agent", "--node", NODE,
+        return self.inside(
+            str(HEPCTL), "agent", "--node", NODE,
             "--datastore", str(self.datastore_directory), "--instance", self.pins.instance,
             "--state-dir", str(state or self.state), "--restore-after", "0.2",
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start the agent; it is not ready yet."""
-        self.processes.start(AGENT, self.command())
+        self.processes.start(AGENT, self.command(), self.environment)
 
     def start_and_wait(self) -> None:
         """Start the agent and wait until it enforces what is stored."""
         self.start()
         self.settle()
+
+    def start_and_wait_anew(self) -> None:
+        """Stop the agent and start it as it is started usually."""
+        self.processes.stop(AGENT)
+        self.start_and_wait()
 
     def settle(self) -> None:
         """Until the agent enforces what is stored now."""
@@ -135,8 +168,9 @@ class Site:
     def close(self) -> None:
         """Leave nothing."""
         self.connections.close()
-        self.processes.stop_all()
+        self.processes.stop(AGENT)
         uninstall(self.pins)
+        self.processes.stop_all()
 
 
 @contextmanager

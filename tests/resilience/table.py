@@ -46,6 +46,7 @@ def suffer(site: Site, faults: Iterable[Fault], say: Callable[[str], None]) -> l
     rows = []
     say(heading())
     for fault in faults:
+        fault.before(site)
         begun = time.monotonic()
         with Load(site.peer, site.connections) as load:
             time.sleep(_LEAD_S)
