@@ -15,11 +15,11 @@ from pyagent.bpf.numbers import ARRAYS, MapType
 from pyagent.inspection.names import protocol_name
 from pyagent.inspection.pinned import Pinned
 
-#: What sizes a map; the others are as large as they ever need to be.
+#: The option that sizes a map; the others are as large as they ever need to be.
 KNOBS: Final = {
-    "flows4": "flows_max of the agent",
-    "flows6": "flows_max of the agent",
-    "images": "image_bytes of the agent",
+    "flows4": "--flows-max of the agent",
+    "flows6": "--flows-max of the agent",
+    "images": "--image-bytes of the agent",
 }
 _FAILSAFE_PROTOCOLS: Final = {abi.FAILSAFE_TCP: 6, abi.FAILSAFE_UDP: 17, abi.FAILSAFE_SCTP: 132}
 _BITMAP: Final = 6 * 8192
