@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: manifests image
+.PHONY: manifests image test-image
 .PHONY: help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
@@ -47,6 +47,10 @@ manifests: setup ## deploy/kustomize from the chart and deploy/crds
 
 image: setup ## the container image, from Debian packages, without any registry; about a minute (root)
 	@deploy/image/build
+
+test-image: preflight image ## the agent in its container, with the manifest's rights only, on real packets (root)
+	@command -v runc >/dev/null || apt-get -qq install -y --no-install-recommends runc </dev/null >/dev/null
+	@$(PYTHON) -m tests.image
 
 test-resilience: preflight ## every fault under traffic, as a table, and a fault at every step of an apply (root)
 	@$(PYTHON) -m tests.resilience

@@ -1,6 +1,6 @@
 """The rights in the manifests: enough for agent and controller, and for nothing else.
 
-The stand-in authorizes by verb and resource; it knows neither the namespace of a Role nor the names in a rule.
+The stand-in authorizes by verb and resource: neither the namespace of a Role nor names in a rule count.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
@@ -152,7 +153,7 @@ class _Noting(frozenset[tuple[str, str]]):
 
     denied: list[str]
 
-    def __new__(cls, rights: frozenset[tuple[str, str]], denied: list[str]) -> _Noting:
+    def __new__(cls, rights: frozenset[tuple[str, str]], denied: list[str]) -> Self:
         made = super().__new__(cls, rights)
         made.denied = denied
         return made

@@ -1,4 +1,4 @@
-"""What is deployed: chart and kustomize say the same, to Kubernetes' own schemas, with rights that suffice."""
+"""What is deployed: chart and kustomize say the same, valid by Kubernetes' schemas, with known options."""
 
 from __future__ import annotations
 
