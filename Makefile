@@ -1,7 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: manifests image test-image
-.PHONY: help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict docs docs-inspection wheel clean
+.PHONY: manifests image test-image help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
