@@ -1,4 +1,4 @@
-"""``make test-resilience``: the table of faults; fails if any did harm, or the control did none."""
+"""``make test-resilience``: the tables of faults; fails if any did harm, or the control did none."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import sys
 
 from tests.resilience.faults import CONTROL, FAULTS
 from tests.resilience.life import LIFE
+from tests.resilience.many import ACTIVE, IDLE, MANY
 from tests.resilience.site import site
 from tests.resilience.table import suffer
 
 
 def main() -> int:
-    """Print the table; the exit status."""
+    """Print the tables; the exit status."""
     with site() as made:
-        *rows, control = suffer(made, [*FAULTS, *LIFE, CONTROL], lambda line: print(line, flush=True))
+        *rows, control = suffer(made, [*FAULTS, *LIFE, CONTROL], _say)
+    _say(f"\n{IDLE} idle and {ACTIVE} active TCP connections; of packets only theirs are counted")
+    with site(connections=ACTIVE, idle=IDLE) as made:
+        rows += suffer(made, MANY, _say, active=ACTIVE)
     unclean = [row.fault.name for row in rows if not row.counted.clean]
     counted = control.counted
     seen = counted.wrongly_passed and counted.wrongly_dropped and counted.connections_lost
@@ -22,6 +26,10 @@ def main() -> int:
     for name in unclean:
         print(f"NOT CLEAN: {name}", file=sys.stderr)
     return 1 if unclean else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

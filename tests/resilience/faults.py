@@ -25,7 +25,7 @@ class Fault:
     name: str
     make: Callable[[Site], None]
     mend: Callable[[Site], None] = lambda site: site.settle()
-    before: Callable[[Site], None] = lambda site: None
+    before: Callable[[Site], None] = lambda _: None
 
 
 def restart(site: Site) -> None:

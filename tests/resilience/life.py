@@ -23,7 +23,7 @@ _MEMORY: Final = Path("/sys/fs/cgroup/memory")
 
 
 def run_out_of_memory(site: Site) -> None:
-    """The kernel ends the agent in the middle of compiling a large policy; it comes back where there is room."""
+    """The kernel ends the agent while it compiles a large policy; it comes back where there is room."""
     with _memory_group(site) as (group, events):
         (group / "cgroup.procs").write_text(f"{site.processes.pid(AGENT)}\n")
         _limit(group, 1 << 20)

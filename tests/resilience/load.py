@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import selectors
+import signal
 import socket
 import threading
 import time
@@ -18,6 +21,8 @@ from tests.netns.two_hosts import NODE_ADDRESS, PEER_ADDRESS
 SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; Python has no name for it
 #: Both hosts have services on all of these; policy allows the first and denies the second, either way.
 ALLOWED, DENIED, CONNECTIONS = 5401, 5402, 5403
+#: A TCP port of the node that policy allows and that is flooded.
+FLOODED: Final = 5405
 PAUSE: Final = 0.002  # seconds between a sender's datagrams: load, but nothing that fills a receive buffer
 _SILENCE: Final = 0.3  # seconds after which nothing is under way any more
 _LOST_AFTER: Final = 5.0  # seconds without an answer after which a connection counts as lost
@@ -42,9 +47,18 @@ class Counted:
 class Connections:
     """TCP connections between the hosts, half of them opened by each; they outlive the faults."""
 
-    def __init__(self, peer: Path, count: int) -> None:
+    def __init__(self, peer: Path, count: int, idle: int = 0) -> None:
+        """``idle``: so many more, whose other ends are in processes of their own that echo.
+
+        One process may have too few descriptors for both ends of thousands.
+        """
         self._stack = ExitStack()
-        self.pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.pairs: list[tuple[socket.socket, socket.socket | None]] = []
+        self._make(peer, count)
+        if idle:
+            self._make(peer, idle, echo=True)
+
+    def _make(self, peer: Path, count: int, *, echo: bool = False) -> None:
         node = socket.socket()
         for listener, address, client_at in (
             (node, NODE_ADDRESS, peer),
@@ -54,23 +68,28 @@ class Connections:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind((address, CONNECTIONS))
                 listener.listen(count)
+                if echo:
+                    self._stack.callback(_end, _start_echo(listener, count // 2))
                 for _ in range(count // 2):
-                    self._open(listener, address, client_at)
+                    self._open(listener, address, client_at, echo)
 
-    def _open(self, listener: socket.socket, address: str, client_at: Path | None) -> None:
+    def _open(self, listener: socket.socket, address: str, client_at: Path | None, echo: bool) -> None:
         client = open_socket(client_at, socket.AF_INET, socket.SOCK_STREAM) if client_at else socket.socket()
         self._stack.enter_context(client)
         client.connect((address, CONNECTIONS))
-        server = self._stack.enter_context(listener.accept()[0])
-        for end in (client, server):
-            end.settimeout(_LOST_AFTER)
+        client.settimeout(_LOST_AFTER)
+        server = None
+        if not echo:
+            server = self._stack.enter_context(listener.accept()[0])
+            server.settimeout(_LOST_AFTER)
         self.pairs.append((client, server))
 
     def talk(self, number: int) -> bool:
         """A message each way over one connection; False: it is lost."""
-        ends = self.pairs[number]
+        client, server = self.pairs[number]
+        ways = ((client, server), (server, client)) if server else ((client, client),)
         try:
-            for sender, receiver in (ends, ends[::-1]):
+            for sender, receiver in ways:
                 sender.sendall(b"hello")
                 if receiver.recv(5) != b"hello":
                     return False
@@ -83,11 +102,50 @@ class Connections:
         self._stack.close()
 
 
+def _start_echo(listener: socket.socket, count: int) -> int:
+    """Accept ``count`` connections in a process of its own and send back what they say; its pid."""
+    child = os.fork()
+    if not child:
+        try:
+            _echo(listener, count)
+        finally:
+            os._exit(0)
+    return child
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _echo(listener: socket.socket, count: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        for _ in range(count):
+            selector.register(listener.accept()[0], selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                end = key.fileobj
+                assert isinstance(end, socket.socket)
+                if said := end.recv(64):
+                    end.sendall(said)
+                else:
+                    selector.unregister(end)
+                    end.close()
+
+
 class Load:
     """Sends and receives while the block runs; afterwards :meth:`counted` tells what became of it."""
 
-    def __init__(self, peer: Path, connections: Connections, pause: float = PAUSE) -> None:
-        """``pause``: seconds between a sender's datagrams, and between a connection's messages."""
+    def __init__(
+        self, peer: Path, connections: Connections, pause: float = PAUSE, active: int | None = None
+    ) -> None:
+        """``pause``: seconds between a sender's datagrams, and between two messages.
+
+        ``active``: only so many of the connections talk, the others are idle until the end, and there are
+        no datagrams.
+        """
+        self._active = active or len(connections.pairs)
+        self._datagrams = active is None
         self._peer = peer
         self._connections = connections
         self._pause = pause
@@ -105,7 +163,9 @@ class Load:
             for port in (ALLOWED, DENIED)
         ]
         self._senders = [
-            threading.Thread(target=self._send, args=(address, source)) for address, _, source in places
+            threading.Thread(target=self._send, args=(address, source))
+            for address, _, source in places
+            if self._datagrams
         ]
         self._senders.append(threading.Thread(target=self._talk))
         for thread in (*self._receivers, *self._senders):
@@ -176,7 +236,7 @@ class Load:
     def _talk(self) -> None:
         number = 0
         while not self._stop.is_set():
-            number = (number + 1) % len(self._connections.pairs)
+            number = (number + 1) % self._active
             if number in self._lost:
                 continue
             if self._connections.talk(number):

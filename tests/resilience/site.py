@@ -23,7 +23,7 @@ from pyagent.model import Resource
 from tests.lab.lab import HEPCTL
 from tests.lab.processes import Processes
 from tests.netns.two_hosts import TwoHosts, two_hosts
-from tests.resilience.load import ALLOWED, Connections
+from tests.resilience.load import ALLOWED, FLOODED, Connections
 
 AGENT: Final = "agent"
 MOUNTS: Final = "mounts"
@@ -49,7 +49,8 @@ def allow(port: int, *nets: str) -> dict[str, Any]:
 def policy(fillers: int, *more: dict[str, Any]) -> Resource:
     """What policy allows, the same for any number of rules about other ports; ``more`` rules come last."""
     filler = [allow(10_000 + number, f"10.{number % 256}.0.0/16") for number in range(fillers)]
-    rules = [*filler, allow(ALLOWED), *more]
+    flooded = {"action": "Allow", "protocol": "TCP", "destination": {"ports": [FLOODED]}}
+    rules = [*filler, allow(ALLOWED), flooded, *more]
     return resource(
         "GlobalNetworkPolicy",
         "policy",
@@ -63,17 +64,19 @@ ENDPOINT: Final = resource("HostEndpoint", "wire", {"node": NODE, "interfaceName
 class Site:
     """The node and everything that can break; this thread is in the node's namespace."""
 
-    def __init__(self, hosts: TwoHosts, directory: Path, connections: int = CONNECTIONS) -> None:
+    def __init__(
+        self, hosts: TwoHosts, directory: Path, connections: int = CONNECTIONS, idle: int = 0
+    ) -> None:
         self.hosts = hosts
         self.peer = Path("/run/netns") / hosts.peer
         self.datastore_directory = directory / "datastore"
         self.state = directory / "state"
         self.processes = Processes(directory / "run")
+        self.connections = Connections(self.peer, connections, idle)
         # Mounts of the node's own, among them its bpffs: what is unmounted here nobody else misses.
         self._unshare()
         self.root = Path(f"/proc/{self.processes.pid(MOUNTS)}/root")
         self.pins = Pins(f"resilience{os.getpid()}", self.root / "sys/fs/bpf/autohep")
-        self.connections = Connections(self.peer, connections)
         #: Where the agent's code is, if not here; and what else it finds in its environment.
         self.environment: dict[str, str] = {}
 
@@ -174,7 +177,7 @@ class Site:
 
 
 @contextmanager
-def site(*resources: Resource, connections: int = CONNECTIONS) -> Iterator[Site]:
+def site(*resources: Resource, connections: int = CONNECTIONS, idle: int = 0) -> Iterator[Site]:
     """Make the node, its connections, and then its agent; everything is enforced when this yields.
 
     ``resources``: what is to be enforced instead of default deny on the wire and :func:`policy`.
@@ -182,7 +185,7 @@ def site(*resources: Resource, connections: int = CONNECTIONS) -> Iterator[Site]
     directory = Path(tempfile.mkdtemp(prefix="autohep-resilience-"))
     try:
         with two_hosts() as hosts:
-            made = Site(hosts, directory, connections)
+            made = Site(hosts, directory, connections, idle)
             try:
                 for each in resources or (ENDPOINT, policy(0)):
                     made.datastore.create(each)

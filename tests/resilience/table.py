@@ -41,14 +41,16 @@ def heading() -> str:
     return _FORMAT.format(*_COLUMNS)
 
 
-def suffer(site: Site, faults: Iterable[Fault], say: Callable[[str], None]) -> list[Row]:
-    """Make each fault under traffic, and mend it before the next."""
+def suffer(
+    site: Site, faults: Iterable[Fault], say: Callable[[str], None], active: int | None = None
+) -> list[Row]:
+    """Make each fault under traffic, and mend it before the next; ``active``: see :class:`Load`."""
     rows = []
     say(heading())
     for fault in faults:
         fault.before(site)
         begun = time.monotonic()
-        with Load(site.peer, site.connections) as load:
+        with Load(site.peer, site.connections, active=active) as load:
             time.sleep(_LEAD_S)
             fault.make(site)
             time.sleep(_LEAD_S)
