@@ -1,10 +1,11 @@
-"""Write deploy/kustomize from the chart and the definitions: the chart is the source, nothing is kept twice."""
+"""Write deploy/kustomize from the chart and the definitions: nothing is kept twice."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,11 @@ CHART: Final = PROJECT / "deploy" / "helm" / "autohep"
 KUSTOMIZE: Final = PROJECT / "deploy" / "kustomize"
 NAMESPACE: Final = "autohep-system"
 _HEADER: Final = "# Made from deploy/helm and deploy/crds by `make manifests`; edit those, not this.\n"
+
+_RULE: Final = (
+    "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+    "metadata:\n  name: autohep\n  namespace: autohep-system\nspec:\n"
+)
 
 
 def render(*options: str) -> str:
@@ -34,7 +40,9 @@ def files() -> dict[Path, str]:
         (CHART / "Chart.yaml").read_text(),
         flags=re.MULTILINE,
     )
+    rules = (PROJECT / "deploy" / "monitoring" / "rules.yaml").read_text()
     return {
+        PROJECT / "deploy" / "monitoring" / "alerts.yaml": _HEADER + _RULE + textwrap.indent(rules, "  "),
         CHART / "Chart.yaml": chart,
         KUSTOMIZE / "base" / "autohep.yaml": _HEADER + render("--set", "namespace.create=true"),
         KUSTOMIZE / "base" / "crds.yaml": _HEADER + "---\n".join(path.read_text() for path in definitions),

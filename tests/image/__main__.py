@@ -1,7 +1,7 @@
-"""``python -m tests.image``: the agent of build/image, in a container as the DaemonSet describes it, enforces.
+"""``python -m tests.image``: the image's agent, in a container as the DaemonSet describes it, enforces.
 
-runc runs the image's root file system, read-only, with the capabilities and mounts of the rendered manifest, in
-the network namespace of a lab's node. Each capability is then taken away, and must be missed. Needs root.
+runc runs the image's root file system, read-only, with the capabilities and mounts of the rendered manifest,
+in the network namespace of a lab's node. Each capability is then taken away, and must be missed. Needs root.
 """
 
 from __future__ import annotations

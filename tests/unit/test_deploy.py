@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,20 @@ def test_the_controller_has_no_rights_on_its_node(manifests: ModuleType) -> None
         "readOnlyRootFilesystem": True,
     }
     assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_the_alerts_are_raised_when_they_should_be(manifests: ModuleType) -> None:
+    place = PROJECT / "deploy" / "monitoring"
+    command = [manifests.TOOLS / "promtool", "test", "rules", "rules_test.yaml"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["rules.yaml", "dashboard.json"])
+def test_every_metric_that_is_asked_for_is_one_that_is_exported(name: str) -> None:
+    sources = [PROJECT / "pyagent" / part for part in ("agent", "controller", "telemetry")]
+    code = "".join(path.read_text() for part in sources for path in part.rglob("*.py"))
+    text = (PROJECT / "deploy" / "monitoring" / name).read_text()
+    asked = {re.sub("_bucket$", "", each) for each in re.findall(r"\bautohep_[a-z_]+", text)}
+    assert len(asked) > 5
+    assert [each for each in asked if not re.search(rf'"(?:autohep_)?{each[8:]}"', code)] == []
