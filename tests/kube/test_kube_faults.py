@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pyagent.datastore import Datastore, EventType
 from pyagent.datastore.kubernetes import KubernetesDatastore, connection
 from pyagent.errors import DatastoreError
-from tests.kube.conftest import Open
+from tests.kube.conftest import PACE, Open
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver.faults import Request
 from tests.support.following import Follower, following
@@ -62,8 +64,12 @@ BEFORE = {"kept": "10.0.0.0/8", "changed": "10.0.0.0/8", "deleted": "10.0.0.0/8"
 AFTER = {"kept": "10.0.0.0/8", "changed": "11.0.0.0/8", "new": "12.0.0.0/8"}
 
 
-async def assert_caught_up(follower: Follower, store: Datastore) -> None:
+async def assert_caught_up_with(follower: Follower) -> None:
     await follower.until(lambda: nets(follower) == AFTER)
+
+
+async def assert_caught_up(follower: Follower, store: Datastore) -> None:
+    await assert_caught_up_with(follower)
     kept = [event.type for event in follower.events if event.name == "kept"]
     assert kept == [EventType.ADDED], "what did not change is not reported again"
     deleted = [event.type for event in follower.events if event.name == "deleted"]
@@ -222,9 +228,34 @@ async def test_a_watch_that_expires_while_it_runs_begins_anew(
         await assert_caught_up(follower, store)
 
 
+async def test_the_more_there_is_to_read_anew_the_wider_it_is_spread(
+    server: ApiServer, open_store: Open
+) -> None:
+    prepare(server)
+    # As three hundred objects: of eight watchers some come much later than others.
+    store = open_store(pace=replace(PACE, relist=1.0))
+    watchers = 8
+    async with contextlib.AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(following(store)) for _ in range(watchers)]
+        first = len(server.faults.requests)
+        server.storage.compact()
+        server.cut_connections()
+        change(server)
+        for follower in followers:
+            await assert_caught_up_with(follower)
+        came = [
+            asked.at
+            for asked in server.faults.requests[first:]
+            if asked.plural == PLURAL and "sendInitialEvents" in asked.query
+        ]
+    assert len(came) == watchers
+    assert max(came) - min(came) > 0.3
+
+
 BROKEN_LINES = {
     "half-a-line": (b'{"type":"ADDED","object":{"metadata":{"name":"gho', True),
     "garbage": (b"<html></html>\n", False),
+    "a-body-that-is-no-event": (b'{"kind":"Status","apiVersion":"v1","code":500}\n', False),
     "an-object-without-metadata": (b'{"type":"ADDED","object":{"spec":{}}}\n', False),
     "an-object-without-version": (b'{"type":"MODIFIED","object":{"metadata":{"name":"ghost"}}}\n', False),
     "a-list-in-place-of-an-object": (b'{"type":"ADDED","object":[]}\n', False),

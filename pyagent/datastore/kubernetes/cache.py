@@ -40,6 +40,9 @@ class Cache:
         """Whether everything that exists has been seen once."""
         return self._synced
 
+    def __len__(self) -> int:
+        return len(self._current)
+
     def put(self, decoded: Decoded) -> None:
         """An object is as given."""
         with self._lock:

@@ -15,7 +15,9 @@ class Pace:
     ``silence``: how long a watch may say nothing before its connection counts as dead; an API server sends a
     bookmark every minute. ``watch``: the bounds between which a watch asks the server to end it, at random,
     so that thousands of agents do not come back at once. ``healthy``: how long a watch must have lived before
-    its failure is met with the first pause again. ``page``: objects a page of a list.
+    its failure is met with the first pause again. ``page``: objects a page of a list. ``relist``: after the
+    server has forgotten a version, reading all anew is spread over so much time an object known: all watchers
+    of a restarted server come at the same moment, and as many as there are host endpoints.
     """
 
     connect: float = 5.0
@@ -26,6 +28,7 @@ class Pace:
     longest_pause: float = 30.0
     healthy: float = 60.0
     page: int = 500
+    relist: float = 0.01
 
 
 class Backoff:

@@ -92,7 +92,7 @@ class Reflector:
                 log.info("watch expired, reading all anew kind=%s reason=%r", self._kind, str(error))
                 self._version = ""
                 # Every watcher of a restarted server comes here at the same moment.
-                pause = self._backoff.pause()
+                pause = max(self._backoff.pause(), self._turn())
             except (DatastoreError, ManifestError) as error:
                 pause = self._pause_after(error)
             except Exception:
@@ -102,6 +102,10 @@ class Reflector:
                 pause = self._backoff.pause()
             self.connected = False
             self._stopped.wait(pause)
+
+    def _turn(self) -> float:
+        """When to read all anew, so that not everybody does at once: the more there is, the later."""
+        return random.uniform(0, self._connection.pace.relist * len(self._cache))  # noqa: S311
 
     def _pause_after(self, error: Exception) -> float:
         pause = self._backoff.pause(error.retry_after if isinstance(error, RefusedError) else 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ class Request:
     query: dict[str, str]
     #: Whose request it is, by token.
     user: str = ""
+    #: When, by the monotonic clock.
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
