@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: manifests image test-image help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict docs docs-inspection wheel clean
+.PHONY: manifests image test-image help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict bench-scale docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -48,7 +48,7 @@ image: setup ## the container image, from Debian packages, without any registry;
 	@deploy/image/build
 
 test-image: preflight image ## the agent in its container, with the manifest's rights only, on real packets (root)
-	@command -v runc >/dev/null || apt-get -qq install -y --no-install-recommends runc </dev/null >/dev/null
+	@command -v runc >/dev/null || { apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends runc; } </dev/null >/dev/null
 	@$(PYTHON) -m tests.image
 
 test-resilience: preflight ## every fault under traffic, as a table, and a fault at every step of an apply (root)
@@ -84,6 +84,9 @@ bench: preflight ## everything measured, against nftables and iptables; some fif
 
 bench-smoke: preflight ## the same in next to no time, only to see that it works (root)
 	@$(PYTHON) -m benchmarks --smoke --into build/bench-smoke
+
+bench-scale: preflight ## 5,000 nodes simulated: CPU, memory, bytes, latency; writes benchmarks/results/scale.json (root)
+	@$(PYTHON) -m benchmarks.scale --nodes $(or $(NODES),5000) --seconds $(or $(SECONDS),60) --json benchmarks/results/scale.json
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 	@$(PYTHON) -m benchmarks.verdict

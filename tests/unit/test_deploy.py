@@ -78,7 +78,8 @@ def test_kubernetes_accepts_every_object(manifests: ModuleType, place: str, rele
 
 
 @pytest.mark.parametrize(
-    "path", ["tolerationz", "containers/0/readOnlyRootFilesystem", "containers/0/securityContext/dropCapabilities"]
+    "path",
+    ["tolerationz", "containers/0/readOnlyRootFilesystem", "containers/0/securityContext/dropCapabilities"],
 )
 def test_a_misspelt_field_is_found(manifests: ModuleType, path: str) -> None:
     daemon_set = copy.deepcopy(built(manifests, "base")["DaemonSet", "autohep-agent"])
