@@ -104,20 +104,22 @@ class Mover:
         moves, whole = [], True
         for net, (members_before, listed_before) in was.items():
             members, listed = self._members(net)
-            whole &= self._count(net, listed, listed ^ listed_before)
-            if flips := members ^ members_before:
+            flips = members ^ members_before
+            whole &= self._count(net, listed, listed ^ listed_before, flips)
+            if flips:
                 sets = {self._sets[bit]: bool(members >> bit & 1) for bit in _bits(flips)}
                 moves.append(Move(net[0], net[1][0], sets))
         return moves if whole else None
 
-    def _count(self, net: VersionNet, listed: int, flips: int) -> bool:
+    def _count(self, net: VersionNet, listed: int, flips: int, moved: int) -> bool:
         """Keep the sets' sizes; False where a set is empty or becomes so: rules then never match, or do."""
         sizes, filled = self._sizes[net[0]], True
         for bit in _bits(flips):
             inside = bool(listed >> bit & 1)
             sizes[bit] += 1 if inside else -1
             if bit:
-                self._peers.alter(self._texts[bit - 1], net, inside)
+                covered = not moved >> bit & 1
+                self._peers.alter(self._texts[bit - 1], net, inside=inside, covered=covered)
                 filled &= sizes[bit] > inside
         return filled
 

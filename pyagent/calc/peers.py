@@ -7,6 +7,7 @@ change gives the same object again, so that whoever holds it can tell by identit
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from pyagent.calc.labels import Labels, LabelTable, Mask, endpoint_labels
 from pyagent.calc.nets import by_version, net_text, parse_net
 from pyagent.calc.ports import PortGroup, protocol_number, union
 from pyagent.calc.services import Triples, endpoints_of
-from pyagent.calc.view import AddressSet, Net
+from pyagent.calc.view import AddressSet, Net, Since
 from pyagent.calc.world import World
 from pyagent.model import (
     ClusterServices,
@@ -62,8 +63,9 @@ class Peers:
         self._world = World({})
         self._services: tuple[object, ...] = ()
         self._nodes: Mapping[str, Node] = {}
-        #: Networks that came into a selector's set (True) or left it, not yet in what is kept of it.
-        self._late: dict[str, dict[tuple[int, Net], bool]] = {}
+        #: Networks that came into a selector's set (True) or left it, not yet in what is kept of it; and
+        #: whether a larger network of the set holds them anyway.
+        self._late: dict[str, dict[tuple[int, Net], tuple[bool, bool]]] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -185,9 +187,9 @@ class Peers:
         self._index = {}
         self._node_set = None
 
-    def alter(self, text: str, net: tuple[int, Net], inside: bool) -> None:
-        """A network came into a selector's answer or left it."""
-        self._late.setdefault(text, {})[net] = inside
+    def alter(self, text: str, net: tuple[int, Net], *, inside: bool, covered: bool) -> None:
+        """An address came into a selector's answer or left it; ``covered``: a larger network there has it."""
+        self._late.setdefault(text, {})[net] = inside, covered
 
     def moved(self, world: World) -> None:
         """All changes up to ``world`` were told by :meth:`replace`."""
@@ -198,10 +200,20 @@ class Peers:
         known, late = self._by_selector.get(text), self._late.pop(text, None)
         if known is None or late is None:
             return
-        nets = {(4, net) for net in known.v4} | {(6, net) for net in known.v6}
-        nets |= {net for net, inside in late.items() if inside}
-        nets -= {net for net, inside in late.items() if not inside}
-        self._by_selector[text] = self._same_or_new(str(parse(text)), *by_version(nets))
+        lists, moved, changed = {4: list(known.v4), 6: list(known.v6)}, set(), False
+        for (version, net), (inside, covered) in late.items():
+            nets = lists[version]
+            at = bisect_left(nets, net)
+            if (nets[at : at + 1] == [net]) is inside:
+                continue
+            nets[at : at + (not inside)] = [net] if inside else []
+            changed = True
+            if not covered:
+                moved.add((version, net[0]))
+        if changed:
+            key, since = str(parse(text)), Since(known.v4, known.v6, frozenset(moved))
+            again = AddressSet(key, tuple(lists[4]), tuple(lists[6]), since)
+            self._by_selector[text] = self._interned[key] = again
 
     # -- questions
 

@@ -20,16 +20,28 @@ PortRange = tuple[int, int]
 END: Final = -1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Since:
+    """What a set was before single addresses came into it or left it, and which these are: (version,
+    address)."""
+
+    v4: tuple[Net, ...]
+    v6: tuple[Net, ...]
+    moved: frozenset[tuple[int, int]]
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class AddressSet:
     """An OR of networks that some condition stands for; interned: one object per distinct condition.
 
-    ``name`` tells people what it is (``has(role)``, ``10.0.0.0/8``). An empty set matches nothing.
+    ``name`` tells people what it is (``has(role)``, ``10.0.0.0/8``). An empty set matches nothing. ``since``:
+    what it was, where little has changed.
     """
 
     name: str
     v4: tuple[Net, ...] = ()
     v6: tuple[Net, ...] = ()
+    since: Since | None = None
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

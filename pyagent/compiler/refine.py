@@ -6,7 +6,7 @@ number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 
 import numpy as np
@@ -17,6 +17,8 @@ from pyagent.compiler.intervals import Bits, Classes, Ints, disjoint, distinct, 
 from pyagent.errors import CapacityError
 
 Nets = tuple[Net, ...]
+#: What a set was, and which (version, address) moved.
+Before = tuple[Nets, frozenset[tuple[int, int]]]
 
 
 class AddressClasses:
@@ -27,8 +29,13 @@ class AddressClasses:
 
     def classify(self, sets: Sequence[AddressSet]) -> tuple[Family, Family]:
         """The address classes of both families under ``sets``."""
-        four_points, four = self._four.classify([addresses.v4 for addresses in sets])
-        six_points, six = self._six.classify([addresses.v6 for addresses in sets])
+        changed = [(each, each.since) for each in sets if each.since is not None]
+        four_points, four = self._four.classify(
+            [each.v4 for each in sets], {id(each.v4): (since.v4, since.moved) for each, since in changed}
+        )
+        six_points, six = self._six.classify(
+            [each.v6 for each in sets], {id(each.v6): (since.v6, since.moved) for each, since in changed}
+        )
         return Family(4, four_points, four, 0), Family(6, six_points, six, four.count)
 
 
@@ -43,15 +50,13 @@ class _Refined:
         self._rank: dict[int, int] = {}
         self._classes: Classes | None = None
 
-    def classify(self, sets: Sequence[Nets]) -> tuple[list[int], Classes]:
+    def classify(self, sets: Sequence[Nets], since: Mapping[int, Before]) -> tuple[list[int], Classes]:
         fresh = list({id(nets): nets for nets in sets if id(nets) not in self._rows}.values())
         if self._classes is not None and not fresh and self._rows.keys() == set(map(id, sets)):
             members = self._classes.members[[self._rows[id(nets)] for nets in sets]]
             points, classes = self._points, Classes(self._classes.of, self._classes.count, members)
-        elif self._classes is None or 2 * sum(map(len, fresh)) > sum(map(len, sets)):
-            points, classes = classify_members(sets, self._version)
         else:
-            points, classes = self._project(sets, *self._refine(self._classes, fresh))
+            points, classes = self._anew(sets, fresh, since)
         if points is not self._points:
             self._points = points
             self._rank = {point: index for index, point in enumerate(points)}
@@ -59,12 +64,37 @@ class _Refined:
         self._rows = {id(nets): row for row, nets in enumerate(self._known)}
         return points, classes
 
-    def _refine(self, classes: Classes, fresh: list[Nets]) -> tuple[list[int], Ints, Bits]:
-        """(boundaries, class of each interval, members) with the ``fresh`` sets after those known."""
+    def _anew(
+        self, sets: Sequence[Nets], fresh: list[Nets], since: Mapping[int, Before]
+    ) -> tuple[list[int], Classes]:
+        """From what is known, if that is most of it."""
+        altered: dict[int, tuple[int, list[int]]] = {}
+        for place, nets in enumerate(fresh):
+            before, moved = since.get(id(nets), ((), frozenset()))
+            row = self._rows.get(id(before))
+            if id(nets) in since and row is not None:
+                altered[place] = row, [address for version, address in moved if version == self._version]
+        unknown = sum(len(nets) for place, nets in enumerate(fresh) if place not in altered)
+        if self._classes is None or 2 * unknown > sum(map(len, sets)):
+            return classify_members(sets, self._version)
+        return self._project(sets, *self._refine(self._classes, fresh, altered))
+
+    def _refine(
+        self, classes: Classes, fresh: list[Nets], altered: Mapping[int, tuple[int, list[int]]]
+    ) -> tuple[list[int], Ints, Bits]:
+        """(boundaries, class of each interval, members) with the ``fresh`` sets after those known.
+
+        ``altered``: of fresh sets by place, the row of what they were, and the addresses that moved.
+        """
         if not fresh:
             return self._points, classes.of, classes.members
         end = 1 << WIDTH[self._version]
-        spans = [[(at, at + (end >> length)) for at, length in nets] for nets in fresh]
+        spans = [
+            [(at, at + 1) for at in altered[place][1]]
+            if place in altered
+            else [(at, at + (end >> length)) for at, length in nets]
+            for place, nets in enumerate(fresh)
+        ]
         wanted = {point for each in spans for span in each for point in span} - self._rank.keys() - {end}
         points, of, rank = self._points, classes.of, self._rank
         if wanted:
@@ -79,6 +109,10 @@ class _Refined:
         stop = np.array([stop_of[high] for each in spans for _, high in each], dtype=np.int64)
         whole = np.arange(len(points))
         inside = members_of(*disjoint(owner, first, stop, len(points)), len(fresh), whole)
+        if altered:
+            # What a set was, but for the addresses that moved.
+            was = _picked(classes.members[[row for row, _ in altered.values()]], of)
+            inside[list(altered)] ^= was
         apart = np.concatenate(
             [of.astype(np.uint32).view(np.uint8).reshape(-1, 4), transpose(inside, len(points))], axis=1
         )

@@ -33,6 +33,9 @@ def test_after_any_change_the_image_is_that_of_a_new_compiler(seed: int) -> None
     world = World.from_resources([endpoint(), network, *others, *policies(random)])
     compiler, calculator = Compiler(), Calculator()
     for _ in range(20):
+        for _ in range(random.choice((0, 1, 3))):
+            world = change(random, world)
+            calculator.moves(world)
         same(compiler, calculator, world)
         world = change(random, world)
         if random.random() < 0.5:
@@ -53,5 +56,7 @@ def test_a_policy_of_many_changes_and_the_image_is_that_of_a_new_compiler() -> N
     compiler, calculator = Compiler(), Calculator()
     for step in range(6):
         same(compiler, calculator, world, cluster.facts())
+        for number in range(1 + 20 * step, 21 + 20 * step):
+            world = world.put(node(number, cluster.some_labels()))
+            assert calculator.moves(world) is not None
         world = world.put(cluster.policy(step * 7))
-        world = world.put(node(step + 5, cluster.some_labels()))
