@@ -58,6 +58,10 @@ test-resilience: preflight ## every fault under traffic, as a table, and a fault
 soak: preflight ## hours of churn in which nothing may grow: make soak MINUTES=60; plot in build/ (root)
 	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)
 
+test-vm: setup ## the tests that need a kernel on one of Debian's, emulated: KERNEL=5.10|6.1|6.12|newest SELECT=tiers (root)
+	@test -n "$(KERNEL)" || { echo "usage: make test-vm KERNEL=5.10|6.1|6.12|newest [SELECT=smoke|kinds|dataplane|netns|tiers]" >&2; exit 2; }
+	@$(PYTHON) -m tests.vm "$(KERNEL)" --select "$(or $(SELECT),tiers)" --seconds "$(or $(SECONDS),3600)"
+
 demo: preflight ## the walkthrough with real packets, step by step; DATASTORE=kubernetes [KUBECONFIG=PATH] (root)
 	@$(PYTHON) -m tests.lab.story $(if $(filter kubernetes,$(DATASTORE)),--datastore kubernetes $(if $(KUBECONFIG),--kubeconfig "$(KUBECONFIG)"))
 

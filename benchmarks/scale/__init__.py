@@ -1,0 +1,1 @@
+"""What thousands of nodes cost: ``make bench-scale``."""

@@ -1,0 +1,26 @@
+"""The simulation of a large cluster works, so that its figures can be had at any time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_two_hundred_nodes_beat_and_a_label_comes_into_force(tmp_path: Path) -> None:
+    report = tmp_path / "scale.json"
+    command = [sys.executable, "-m", "benchmarks.scale", "--smoke", "--nodes", "200", "--seconds", "2"]
+    done = subprocess.run(
+        [*command, "--json", str(report)], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text())
+    assert found["latency"]["changes"] == 3
+    assert found["heartbeats"]["beats"] > 10
+    bytes_sent, requests = (found["heartbeats"]["traffic"][what] for what in ("bytes", "requests"))
+    assert bytes_sent["watch nodes"] > 10 * 10_000, "the controller hears every heartbeat"
+    assert requests.get("update hostendpoints", 0) <= 1, "nobody writes for one; a status of the start may come"
+    assert "create hostendpoints" not in requests
