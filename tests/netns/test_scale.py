@@ -22,5 +22,5 @@ def test_two_hundred_nodes_beat_and_a_label_comes_into_force(tmp_path: Path) -> 
     assert found["heartbeats"]["beats"] > 10
     bytes_sent, requests = (found["heartbeats"]["traffic"][what] for what in ("bytes", "requests"))
     assert bytes_sent["watch nodes"] > 10 * 10_000, "the controller hears every heartbeat"
-    assert requests.get("update hostendpoints", 0) <= 1, "nobody writes for one; a status of the start may come"
+    assert requests.get("update hostendpoints", 0) <= 1, "no more than the status of the start"
     assert "create hostendpoints" not in requests

@@ -20,7 +20,7 @@ from tests.support.resources import host_endpoint
 
 QUICK = Pace(spread=0, rest=0, urgent=0, first_pause=0.01, longest_pause=0.02, forbidden=0.01)
 #: What is not urgent is not written while a test lasts.
-SLOW = Pace(spread=1e9, spread_most=1e9, rest=0, urgent=0)
+SLOW = Pace(spread=1e15, spread_most=1e9, rest=0, urgent=0)
 
 
 def status(truth: Truth = Truth.TRUE, **fields: Any) -> HostEndpointStatus:
@@ -164,7 +164,7 @@ async def test_what_fails_is_told_once_and_tried_again(
 
 
 async def test_changes_of_all_nodes_are_spread(store: Counted) -> None:
-    """Two thousand endpoints: within two seconds, and no two agents at the same time."""
+    """Two thousand endpoints: within four times what a thousand have, and no two agents at the same time."""
     mirror = Mirror(store, "n1")
     for number in range(2000):
         key = ("HostEndpoint", "", f"e{number}")
@@ -178,6 +178,6 @@ async def test_changes_of_all_nodes_are_spread(store: Counted) -> None:
         pause = reporter._until_due({"h": status(observed="new")})
         assert pause is not None
         pauses.add(round(pause, 2))
-    assert max(pauses) <= 2.0
-    assert max(pauses) - min(pauses) > 0.5
+    assert max(pauses) <= 48.0
+    assert max(pauses) - min(pauses) > 12.0
     assert len(pauses) > 10
