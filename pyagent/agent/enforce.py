@@ -15,6 +15,7 @@ from pyagent.agent.counting import Counting
 from pyagent.agent.edits import Edits
 from pyagent.agent.state import StateDirectory
 from pyagent.attach import links
+from pyagent.attach.keep import Keeper
 from pyagent.attach.outcome import Change, Report, XdpReport
 from pyagent.attach.reconcile import Reconciler, Want
 from pyagent.attach.xdp import Xdp
@@ -91,6 +92,7 @@ class Enforcer:
         self._dataplane = dataplane
         self._state = state
         self._reconciler = Reconciler(pins)
+        self._keeper = Keeper(pins)
         self._xdp = Xdp(pins)
         self._xdp_interfaces = xdp_interfaces
         self._own_failsafes = own_failsafes
@@ -341,7 +343,9 @@ class Enforcer:
             for interface in facts.interfaces
             if interface.name in view.interfaces and interface.name not in excluded
         ]
+        self._keeper.mend()
         reports = self._reconciler.reconcile(wanted)
+        self._keeper.hold()
         for report in reports:
             _tell(report)
         return reports
