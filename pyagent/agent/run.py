@@ -22,8 +22,9 @@ from pyagent.agent.memory import be_frugal
 from pyagent.agent.metering import Meter
 from pyagent.agent.mirror import Mirror
 from pyagent.agent.options import AgentOptions
-from pyagent.agent.state import StateDirectory
+from pyagent.agent.state import OBJECTS, StateDirectory
 from pyagent.bpf import layout, loader
+from pyagent.bpf.cache import ObjectCache
 from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.dataplane import Dataplane
@@ -82,14 +83,21 @@ def claimed(pins: Pins) -> Iterator[None]:
 def load_program(pins: Pins, options: AgentOptions) -> int:
     """Load the program; returns the size of its images, smaller on kernels that refuse the size asked for."""
     image_bytes = options.image_bytes
+    cache = ObjectCache(options.state_directory / OBJECTS)
     _make_room(pins, options)
+
+    def load() -> loader.Loaded:
+        return loader.load(
+            pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes, cache=cache
+        )
+
     try:
-        loaded = loader.load(pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes)
+        loaded = load()
     except KernelError as error:
         if error.errno != errno.E2BIG or image_bytes <= abi.IMAGE_BYTES_OLD:
             raise
         image_bytes = abi.IMAGE_BYTES_OLD
-        loaded = loader.load(pins, loader.PROGRAMS, flows_max=options.flows_max, image_bytes=image_bytes)
+        loaded = load()
     log.info(
         "program loaded instance=%s image_bytes=%d maps_kept=%d",
         options.instance,

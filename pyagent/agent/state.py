@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 STATUS: Final = "status.json"
 ENDPOINTS: Final = "endpoints.json"
 BOOT: Final = "boot.img"
+#: The folder of compiled programs.
+OBJECTS: Final = "objects"
 
 #: Names of files that are being written, as tempfile makes them.
 _HALF: Final = re.compile(r"\..+\.[a-z0-9_]{8}")

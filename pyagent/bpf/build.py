@@ -1,4 +1,4 @@
-"""The child that builds: compile the firewall by bcc, make or reuse its maps, load, pin, exit.
+"""The child that compiles: C text in, instructions out, by bcc.
 
 ``python -m pyagent.bpf.build`` reads one JSON request on standard input and writes one JSON answer on
 standard output. It is a process of its own because the compiler takes 100 MB, changes the working directory
@@ -8,60 +8,56 @@ and writes its complaints to standard error. :mod:`pyagent.bpf.loader` is the ot
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
+import platform
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from pyagent import abi
-from pyagent.bpf import clock, layout, syscall
-from pyagent.bpf.amalgamate import amalgamate
-from pyagent.bpf.maps import Map, MapSpec
-from pyagent.bpf.numbers import MapType
-from pyagent.bpf.objects import map_info
-from pyagent.bpf.pins import Pins
-from pyagent.errors import AutohepError, BuildError, DriftError, KernelError
+from pyagent.errors import BuildError
 
-#: Map descriptors are put here and up, so that no number of theirs means anything else.
-_FIRST_FD: Final = 500
-#: How much of the verifier's log an error carries; the reason stands at the end.
-_LOG_LINES: Final = 40
-_LOG_COLUMNS: Final = 160
+#: Maps are numbered from here on, in the order of the request, where a descriptor will stand: numbers that
+#: mean nothing else. :func:`pyagent.bpf.install.with_maps` puts the descriptors in.
+FIRST_MAP: Final = 500
+#: Goes up when the same request no longer means the same instructions.
+_FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build, and where to pin it."""
+    """What to compile: one text, the directory of its headers, what it is to define, and names in it."""
 
-    source: Path
-    pins: Pins
+    text: str
+    headers: Path
     programs: tuple[str, ...]
-    maps: tuple[MapSpec, ...]
+    maps: tuple[str, ...]
     defines: dict[str, int]
 
     @classmethod
     def from_json(cls, text: str) -> Request:
         """Read what :meth:`to_json` wrote."""
         raw = json.loads(text)
-        maps = tuple(MapSpec(**{**spec, "type": MapType(spec["type"])}) for spec in raw["maps"])
-        pins = Pins(raw["instance"], Path(raw["base"]), raw["abi"])
-        return cls(Path(raw["source"]), pins, tuple(raw["programs"]), maps, raw["defines"])
+        names = tuple(raw["programs"]), tuple(raw["maps"])
+        return cls(raw["text"], Path(raw["headers"]), *names, raw["defines"])
 
     def to_json(self) -> str:
         """Write the request as the child reads it."""
-        place = {"instance": self.pins.instance, "base": str(self.pins.base), "abi": self.pins.abi}
-        what = {"source": str(self.source), "programs": self.programs, "defines": self.defines}
-        return json.dumps({**what, **place, "maps": [asdict(spec) for spec in self.maps]})
+        return json.dumps({**asdict(self), "headers": str(self.headers)})
 
-
-# ---- compile ----------
+    def key(self) -> str:
+        """A digest of all that the instructions depend on; what the kernel can do is among the defines."""
+        headers = sorted(file for file in self.headers.rglob("*") if file.is_file())
+        texts = [(str(file.relative_to(self.headers)), file.read_text(encoding="utf-8")) for file in headers]
+        names = self.programs, self.maps, sorted(self.defines.items())
+        whole = [_FORMAT, platform.machine(), self.text, texts, *names]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def _bcc() -> Any:
@@ -93,16 +89,15 @@ def _captured() -> Iterator[list[str]]:
             lines += catch.read().decode(errors="replace").splitlines()
 
 
-def _compile(request: Request, map_fds: dict[str, int]) -> dict[str, bytes]:
-    """Return each program's instructions, with the maps' descriptors in them."""
+def compile_here(request: Request) -> dict[str, bytes]:
+    """Compile in this process; returns each program's instructions. Raises BuildError, first line: why."""
     bcc = _bcc()
-    text = amalgamate(request.source)
     flags = [f"-D{name}={value}" for name, value in request.defines.items()]
-    flags += [f"-DMAP_FD_{name}={fd}" for name, fd in map_fds.items()]
-    os.environ["BCC_KERNEL_SOURCE"] = str(request.source.parent / "shim")
+    flags += [f"-DMAP_FD_{name}={number}" for number, name in enumerate(request.maps, start=FIRST_MAP)]
+    os.environ["BCC_KERNEL_SOURCE"] = str(request.headers)
     module = None
     with _captured() as messages, suppress(Exception):  # bcc raises bare Exception and says why on stderr
-        module = bcc.BPF(text=text, cflags=flags)
+        module = bcc.BPF(text=request.text, cflags=flags)
     if module is None:
         raise BuildError(_compiler_says(messages))
     return {name: _instructions(bcc, module, name) for name in request.programs}
@@ -121,113 +116,14 @@ def _compiler_says(lines: list[str]) -> str:
     return "\n".join([first.strip(), *(line for line in lines if line.strip() and line != first)])
 
 
-# ---- maps ----------
-
-
-def _open_maps(request: Request) -> tuple[dict[str, int], set[str]]:
-    """Open the maps that are pinned and make the others; returns descriptors by name and the new names."""
-    fds, fresh = {}, set()
-    for number, spec in enumerate(request.maps, start=_FIRST_FD):
-        pin = request.pins.map(spec.name)
-        if pin.exists():
-            opened = Map.open(pin, spec)
-        else:
-            opened = _taken_over(request.pins, spec) or Map.create(spec, prefix=layout.MAP_PREFIX)
-            fresh.add(spec.name)
-        os.dup2(opened.fd, number, inheritable=False)
-        opened.close()
-        fds[spec.name] = number
-    return fds, fresh
-
-
-def _taken_over(pins: Pins, spec: MapSpec) -> Map | None:
-    """Share another version's map of the same layout, or copy what is in it if only its size is another.
-
-    Its program goes on with it until ours takes its place, so a shared one misses nothing.
-    """
-    if not spec.layout:
-        return None
-    for other in reversed(pins.other_versions()):
-        if not other.map(spec.name).exists():
-            continue
-        theirs = Map.open(other.map(spec.name))
-        if theirs.info.name != layout.MAP_PREFIX + spec.kernel_name:
-            theirs.close()
-            continue
-        if not spec.differences(theirs.info):
-            return theirs
-        with theirs:
-            ours = Map.create(spec, prefix=layout.MAP_PREFIX)
-            ours.update_many(islice(theirs.items(), spec.max_entries))
-            return ours
-    return None
-
-
-# ---- load and pin ----------
-
-
-def _load(programs: dict[str, bytes]) -> dict[str, int]:
-    fds = {}
-    for function, instructions in programs.items():
-        try:
-            name = layout.kernel_name(function)
-            fds[function] = syscall.prog_load(layout.program_type(function), instructions, name)
-        except syscall.LoadError as error:
-            if not error.log:
-                raise
-            tail = "\n".join(line[:_LOG_COLUMNS] for line in error.log.splitlines()[-_LOG_LINES:])
-            raise BuildError(f"the verifier refuses {function}: {error.hint}\n{tail}") from error
-    return fds
-
-
-def _pin(pins: Pins, maps: dict[str, int], programs: dict[str, int]) -> None:
-    """Pin new maps, then the programs, each over its predecessor in one step; all new pins or none."""
-    made: list[Path] = []
-    try:
-        for name, fd in maps.items():
-            syscall.obj_pin(fd, pins.map(name))
-            made.append(pins.map(name))
-        for name, fd in programs.items():
-            beside = pins.program(f"{name}-new")
-            beside.unlink(missing_ok=True)
-            syscall.obj_pin(fd, beside)
-            made.append(beside)
-    except KernelError:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-    for name in programs:
-        pins.program(f"{name}-new").rename(pins.program(name))
-
-
-def build(request: Request) -> dict[str, Any]:
-    """Do all of it in this process; returns what was made and what was reused."""
-    request.pins.create()
-    map_fds, fresh = _open_maps(request)
-    defines = {"AUTOHEP_HZ": clock.measure_rate(), **request.defines}
-    complete = Request(request.source, request.pins, request.programs, request.maps, defines)
-    program_fds = _load(_compile(complete, map_fds))
-    _pin(request.pins, {name: fd for name, fd in map_fds.items() if name in fresh}, program_fds)
-    return {
-        "programs": {name: str(request.pins.program(name)) for name in program_fds},
-        "maps": {name: map_info(fd).id for name, fd in map_fds.items()},
-        "created": sorted(fresh),
-        "reused": sorted(set(map_fds) - fresh),
-    }
-
-
-_ERRORS: Final = {BuildError: "build", DriftError: "drift"}
-
-
 def main() -> int:
-    """Entry point of the child; the answer names the kind of failure so that the parent raises the same."""
+    """Entry point of the child."""
     try:
-        answer: dict[str, Any] = build(Request.from_json(sys.stdin.read()))
-    except KernelError as error:
-        answer = {"error": "kernel", "operation": error.operation, "errno": error.errno, "hint": error.hint}
-    except AutohepError as error:
-        answer = {"error": _ERRORS.get(type(error), "other"), "message": str(error)}
-    sys.stdout.write(json.dumps({"abi": abi.ABI_VERSION, **answer}))
+        programs = compile_here(Request.from_json(sys.stdin.read()))
+        answer: dict[str, Any] = {"programs": {name: code.hex() for name, code in programs.items()}}
+    except BuildError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     return 0
 

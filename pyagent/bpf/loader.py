@@ -1,9 +1,10 @@
-"""The parent's side of building: find the C sources, run the child, turn its answer into results."""
+"""Building and loading: find the sources, have a child compile them if nobody did before, load, pin."""
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,14 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyagent import abi
-from pyagent.bpf import layout
+from pyagent.bpf import clock, layout
+from pyagent.bpf.amalgamate import amalgamate
 from pyagent.bpf.build import Request
+from pyagent.bpf.cache import ObjectCache
+from pyagent.bpf.install import Maps, Programs, pin
 from pyagent.bpf.maps import MapSpec
 from pyagent.bpf.pins import Pins
-from pyagent.errors import AutohepError, BuildError, DriftError, KernelError
+from pyagent.bpf.syscall import LoadError
+from pyagent.errors import BuildError
+
+log = logging.getLogger(__name__)
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 _SECONDS: Final = 120
+#: Names a directory of compiled programs that everybody who loads uses, whatever cache the caller has.
+_CACHE_OF_ALL: Final = "AUTOHEP_OBJECT_CACHE"
 #: What every interface needs, and what an agent loads: doNotTrack's Deny by XDP as well.
 TC_PROGRAMS: Final = ("tc_ingress", "tc_egress", "tc_ingress_l3", "tc_egress_l3")
 PROGRAMS: Final = (*TC_PROGRAMS, "xdp_ingress")
@@ -52,8 +61,9 @@ def load(
     flows_max: int = abi.FLOWS_MAX,
     image_bytes: int = abi.IMAGE_BYTES,
     defines: Mapping[str, int] | None = None,
+    cache: ObjectCache | None = None,
 ) -> Loaded:
-    """Compile and load the firewall and pin it below ``pins``; takes about a second.
+    """Load the firewall and pin it below ``pins``; compiling it, if it is not in ``cache``, takes a second.
 
     Maps that are pinned there already are kept with their contents. Raises DriftError if one of them has
     another shape, BuildError if the compiler or the verifier refuses (first line: why), KernelError for the
@@ -61,20 +71,58 @@ def load(
     """
     sizes = {"FLOWS_MAX": flows_max, "IMAGE_BYTES": image_bytes}
     specs = layout.map_specs(flows_max, image_bytes)
-    return load_source(source_dir() / "firewall.c", pins, programs, specs, {**sizes, **(defines or {})})
+    wanted = {**sizes, **(defines or {})}
+    return load_source(source_dir() / "firewall.c", pins, programs, specs, wanted, cache)
 
 
-def load_source(
-    source: Path, pins: Pins, programs: Sequence[str], maps: Sequence[MapSpec], defines: Mapping[str, int]
+def load_source(  # noqa: PLR0917 - what, where to, and of what
+    source: Path,
+    pins: Pins,
+    programs: Sequence[str],
+    maps: Sequence[MapSpec],
+    defines: Mapping[str, int],
+    cache: ObjectCache | None = None,
 ) -> Loaded:
     """Like :func:`load`, for any source whose directory has the ``shim`` of headers beside it."""
-    request = Request(source, pins, tuple(programs), tuple(maps), dict(defines))
-    answer = _child(request)
-    paths = {name: Path(path) for name, path in answer["programs"].items()}
-    return Loaded(paths, answer["maps"], tuple(answer["created"]), tuple(answer["reused"]))
+    defines = {"AUTOHEP_HZ": clock.measure_rate(), **defines}
+    names = tuple(spec.name for spec in maps)
+    request = Request(amalgamate(source), source.parent / "shim", tuple(programs), names, defines)
+    pins.create()
+    with Maps(pins, maps) as opened, _programs(request, opened, _cache_of_all() or cache) as loaded:
+        pin(pins, opened, loaded)
+        return Loaded(
+            {name: pins.program(name) for name in programs},
+            {name: each.info.id for name, each in opened.by_name.items()},
+            tuple(sorted(opened.fresh)),
+            tuple(sorted(set(opened.by_name) - set(opened.fresh))),
+        )
 
 
-def _child(request: Request) -> dict[str, Any]:
+def _cache_of_all() -> ObjectCache | None:
+    named = os.environ.get(_CACHE_OF_ALL)
+    return ObjectCache(Path(named)) if named else None
+
+
+def _programs(request: Request, maps: Maps, cache: ObjectCache | None) -> Programs:
+    """Load what is kept, or what is compiled now, which is kept once the verifier has taken it."""
+    if cache is None:
+        return Programs(_compiled(request), maps)
+    key = request.key()
+    kept = cache.find(key)
+    if kept is not None:
+        try:
+            return Programs(kept, maps)
+        except (BuildError, LoadError) as error:  # another kernel than then, for one
+            log.warning("compiled program refused, compiled anew reason=%r", str(error).partition("\n")[0])
+            cache.forget(key)
+    compiled = _compiled(request)
+    loaded = Programs(compiled, maps)
+    cache.keep(key, compiled)
+    return loaded
+
+
+def _compiled(request: Request) -> dict[str, bytes]:
+    """Have a child compile. Raises BuildError."""
     # -P: a root process must not import from whatever directory it was started in.
     command = [sys.executable, "-P", "-m", "pyagent.bpf.build"]
     environment = {**os.environ, "PYTHONPATH": _python_path()}
@@ -90,27 +138,14 @@ def _child(request: Request) -> dict[str, Any]:
     except ValueError as error:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BuildError(f"the build ended without an answer: {said[-1]}") from error
-    _raise_for(answer)
-    return answer
+    if "error" in answer:
+        raise BuildError(answer["error"])
+    return {name: bytes.fromhex(code) for name, code in answer["programs"].items()}
 
 
 def _python_path() -> str:
     inherited = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(_PACKAGE.parent.parent), *([inherited] if inherited else [])])
-
-
-def _raise_for(answer: dict[str, Any]) -> None:
-    match answer.get("error"):
-        case None:
-            return
-        case "kernel":
-            raise KernelError(answer["operation"], answer["errno"], answer["hint"])
-        case "drift":
-            raise DriftError(answer["message"])
-        case "build":
-            raise BuildError(answer["message"])
-        case _:
-            raise AutohepError(answer["message"])
 
 
 def compile_clang(out: Path, source: Path | None = None, defines: Mapping[str, int] | None = None) -> None:
