@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pyagent.agent.late import Reporting
 from pyagent.agent.mirror import Mirror
 from pyagent.datastore.lineage import now
+from pyagent.datastore.reports import NoStatusError
 from pyagent.errors import AutohepError, ConflictError, DatastoreError, NotFoundError
 from pyagent.model import HostEndpoint
 from pyagent.model.status import PROTECTED, HostEndpointStatus, Truth, with_times
@@ -22,10 +23,6 @@ from pyagent.model.status import PROTECTED, HostEndpointStatus, Truth, with_time
 log = logging.getLogger(__name__)
 
 _FORBIDDEN: Final = 403
-#: Statuses of servers that have no such resource.
-_NOT_SERVED: Final = frozenset({404, 405})
-#: How often an endpoint that is known to exist may be called unknown before that means: no statuses here.
-_UNKNOWN_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,6 @@ class Reporter:
         self._wanted: Mapping[str, HostEndpointStatus] = {}
         #: What was written, by the version of the endpoint that it was written on.
         self._written: dict[str, tuple[HostEndpoint, HostEndpointStatus]] = {}
-        self._unknown: dict[str, int] = {}
         self._planned: float | None = None
         self._not_before = 0.0
         self._wrote_at = -self._pace.rest
@@ -145,19 +141,15 @@ class Reporter:
                 return
             self._written[name] = endpoint, status
             self._pause = self._pace.first_pause
-            self._unknown.pop(name, None)
             self._told.clear()
 
     def _after(self, name: str, error: AutohepError) -> float:
         """How long to wait after a failure, which is told once."""
-        if isinstance(error, NotFoundError):
-            # Deleted meanwhile, most likely. Or this server says so of statuses, which it does not have.
-            self._unknown[name] = self._unknown.get(name, 0) + 1
-        status = error.status if isinstance(error, DatastoreError) else 0
-        if status in _NOT_SERVED or self._unknown.get(name, 0) >= _UNKNOWN_MAX:
+        if isinstance(error, NoStatusError):
             self.refused = True
             log.warning("statuses not written: the datastore takes none reason=%r", str(error))
             return 0.0
+        status = error.status if isinstance(error, DatastoreError) else 0
         kind = f"{type(error).__name__}/{status}"
         if kind not in self._told and not isinstance(error, (NotFoundError, ConflictError)):
             self._told.add(kind)

@@ -14,6 +14,7 @@ from pyagent.datastore import EventType, open_datastore
 from pyagent.datastore.kubernetes import KubernetesDatastore
 from pyagent.datastore.kubernetes.decoding import decode
 from pyagent.errors import DatastoreError, ManifestError
+from pyagent.inquiry import from_datastore
 from tests.kube.conftest import Open
 from tests.support.apiserver import ApiServer, Storage
 from tests.support.apiserver.kinds import BUILT_IN, served_by
@@ -306,3 +307,16 @@ def test_a_url_names_a_cluster_by_its_kubeconfig(server: ApiServer, tmp_path: Pa
 def test_a_storage_begins_as_an_empty_cluster_does() -> None:
     storage = Storage(served_by([]))
     assert [kind.plural for kind in storage.kinds.values()] == [kind.plural for kind in BUILT_IN]
+
+
+def test_a_list_of_a_kind_that_an_older_installation_lacks_is_empty_and_questions_are_answered(
+    server: ApiServer, store: KubernetesDatastore
+) -> None:
+    store.create(network_set("a"))
+    for plural in ("stagedglobalnetworkpolicies", "tiers"):
+        del server.storage.kinds[V3, plural]
+    assert store.list("Tier") == ([], "")
+    assert "a" in {each.name for each in from_datastore(store).resources}
+    del server.storage.kinds[V3, "globalnetworksets"]
+    with pytest.raises(DatastoreError, match="does not serve GlobalNetworkSet"):
+        from_datastore(store)

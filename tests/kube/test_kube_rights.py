@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ from tests.support.candidates import TERMS
 from tests.support.resources import controllers_configuration, node
 
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "kustomize" / "base" / "autohep.yaml"
+V3 = "projectcalico.org/v3"
 HIDDEN = ("secrets", "pods", "configmaps", "nodes/status", "serviceaccounts/token")
 
 
@@ -141,6 +143,47 @@ async def test_the_controller_does_all_its_work_with_the_rights_it_has(
         with contextlib.suppress(asyncio.CancelledError):
             await task
     assert denied == []
+
+
+async def test_the_controller_may_say_on_every_kind_that_an_object_is_invalid_and_tell_of_it(
+    server: ApiServer, open_store: Open
+) -> None:
+    kinds = server.storage.kinds
+    for key, kind in kinds.items():
+        if kind.custom:
+            kinds[key] = replace(kind, schema=None)
+    denied: list[str] = []
+    server.users["autohep-controller"] = _Noting(rights_of("autohep-controller"), denied)
+    broken = sorted(kind.plural for key, kind in kinds.items() if key[0] == V3)
+    for plural in broken:
+        name = "default" if plural == "kubecontrollersconfigurations" else "broken"
+        server.storage.create(kinds[V3, plural], "", {"metadata": {"name": name}, "spec": 7})
+
+    def unsaid() -> list[str]:
+        return [
+            plural
+            for plural in broken
+            if not any("conditions" in (each.get("status") or {}) for each in _all(server, V3, plural))
+        ]
+
+    task = asyncio.create_task(run(open_store("autohep-controller"), environment={}, terms=TERMS))
+    try:
+        async with asyncio.timeout(20):
+            while unsaid() or len(_all(server, "v1", "events")) < len(broken):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"not said of {unsaid()}, denied {denied}")
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert denied == []
+    assert "felixconfigurations" in broken
+    assert len(broken) == 8
+
+
+def _all(server: ApiServer, version: str, plural: str) -> list[dict[str, Any]]:
+    return server.storage.list(server.storage.kind(version, plural), "")[0]
 
 
 def _protected(admin: KubernetesDatastore) -> bool:

@@ -112,3 +112,17 @@ async def test_a_cluster_without_status_subresources_is_left_in_peace(
         await asyncio.sleep(0.2)
         assert len(server.faults.requests) == asked
     assert caplog.text.count("statuses not written") == 1
+
+
+async def test_an_endpoint_that_is_gone_for_a_while_is_no_cluster_without_statuses(
+    server: ApiServer, store: KubernetesDatastore
+) -> None:
+    store.create(host_endpoint("h", "n1"))
+    missing = server.storage.missing(server.storage.kind("projectcalico.org/v3", "hostendpoints"), "h")
+    fault = server.faults.add(
+        status=404, body=missing.body(), times=5, when=lambda asked: asked.verb == "get"
+    )
+    async with reporting(store) as reporter:
+        await until(lambda: fault.times == 0)
+        await asyncio.to_thread(wait_for, lambda: stored(store).observed == "abc")
+        assert not reporter.refused

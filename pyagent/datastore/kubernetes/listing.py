@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -12,6 +12,11 @@ from pyagent.datastore.kubernetes.errors import ExpiredError, UnreachableError
 from pyagent.datastore.kubernetes.places import collection, group_path
 from pyagent.errors import DatastoreError
 from pyagent.model import KINDS
+
+#: Kinds whose absence from a cluster means what an empty list of them would mean.
+DISPENSABLE: Final = frozenset(
+    {"StagedGlobalNetworkPolicy", "Tier", "Profile", "FelixConfiguration", "ClusterServices"}
+)
 
 
 class _ListMeta(msgspec.Struct, rename={"continue_": "continue", "resource_version": "resourceVersion"}):

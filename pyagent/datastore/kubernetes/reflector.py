@@ -11,7 +11,6 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -26,17 +25,12 @@ from pyagent.datastore.kubernetes.errors import (
     parse_status,
 )
 from pyagent.datastore.kubernetes.events import Event, bookmark, events
-from pyagent.datastore.kubernetes.listing import is_missing, read_all
+from pyagent.datastore.kubernetes.listing import DISPENSABLE, is_missing, read_all
 from pyagent.datastore.kubernetes.pace import Backoff
 from pyagent.datastore.kubernetes.places import collection
 from pyagent.errors import DatastoreError, ManifestError
 
 log = logging.getLogger(__name__)
-
-#: Kinds whose absence from a cluster means what an empty list of them would mean.
-DISPENSABLE: Final = frozenset(
-    {"StagedGlobalNetworkPolicy", "Tier", "Profile", "FelixConfiguration", "ClusterServices"}
-)
 
 
 class _NoWatchListError(Exception):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -42,8 +43,14 @@ class KubernetesReports:
         body: dict[str, Any] = {"status": status}
         if uid:
             body["metadata"] = {"uid": uid}
-        try:
+        with self.told_if_there_is_none(kind, name):
             self._patch(f"{item(kind, name)}/status", kind, name, body)
+
+    @contextlib.contextmanager
+    def told_if_there_is_none(self, kind: str, name: str) -> Iterator[None]:
+        """Around the writing of a status: NoStatusError if objects of this kind have none to write."""
+        try:
+            yield
         except NotFoundError as error:
             # Of a missing subresource a server says the same as of a missing object.
             self.read(kind, name)

@@ -15,9 +15,9 @@ from pyagent.datastore.kubernetes.cache import Cache
 from pyagent.datastore.kubernetes.connection import MERGE_PATCH, Connection
 from pyagent.datastore.kubernetes.decoding import Decoded, decode
 from pyagent.datastore.kubernetes.definitions import Definitions
-from pyagent.datastore.kubernetes.errors import UnreachableError
+from pyagent.datastore.kubernetes.errors import NotServedError, UnreachableError
 from pyagent.datastore.kubernetes.leases import KubernetesLeases
-from pyagent.datastore.kubernetes.listing import read_all
+from pyagent.datastore.kubernetes.listing import DISPENSABLE, is_missing, read_all
 from pyagent.datastore.kubernetes.places import collection, item
 from pyagent.datastore.kubernetes.reflector import Reflector
 from pyagent.datastore.kubernetes.reports import KubernetesReports
@@ -65,9 +65,19 @@ class KubernetesDatastore:
         return all(reflector.connected for reflector in list(self._reflectors))
 
     def list(self, kind: str, namespace: str | None = None) -> tuple[list[Resource], str]:
-        """See Datastore. Objects that are not valid are left out, with a warning."""
+        """See Datastore. Objects that are not valid are left out, with a warning.
+
+        Of a kind that a cluster can do without and does not serve there are none, and no revision.
+        """
         kind_directory(kind)
-        objects, revision = read_all(self._connection, kind, lambda raw: _read(raw, kind), namespace or "")
+        try:
+            objects, revision = read_all(
+                self._connection, kind, lambda raw: _read(raw, kind), namespace or ""
+            )
+        except NotServedError:
+            if kind in DISPENSABLE and is_missing(self._connection, kind):
+                return [], ""
+            raise
         for broken in (each for each in objects if each.resource is None):
             reasons = "; ".join(map(str, broken.problems))
             log.warning("invalid object left out kind=%s name=%s problems=%r", kind, broken.name, reasons)
@@ -103,11 +113,14 @@ class KubernetesDatastore:
         return self._replace(resource, write)
 
     def update_status(self, resource: R) -> R:
-        """See Datastore."""
+        """See Datastore. NoStatusError where objects of this kind have none to write."""
         path = _path(resource) + "/status"
-        return self._replace(
-            resource, lambda current: self._write("PUT", path, resource, status_body(resource, current))
-        )
+
+        def write(current: dict[str, Any]) -> R:
+            with self.reports.told_if_there_is_none(resource.kind, resource.name):
+                return self._write("PUT", path, resource, status_body(resource, current))
+
+        return self._replace(resource, write)
 
     def delete(self, kind: str, name: str, namespace: str = "", resource_version: str = "") -> None:
         """See Datastore."""
