@@ -1,6 +1,6 @@
 # Few verbs; each does what CI does. `make demo` and `make test` install what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: manifests image test-image help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict bench-scale docs docs-inspection wheel clean
+.PHONY: test-vm bench-floods bench-churn manifests image test-image help setup preflight check format test test-resilience soak test-kube crds demo lab lab-down fuzz fuzz-parsers mutation bench bench-smoke bench-verdict bench-scale docs docs-inspection wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
@@ -94,6 +94,12 @@ bench-scale: preflight ## 5,000 nodes simulated: CPU, memory, bytes, latency; wr
 
 bench-verdict: preflight ## the verdict's cost at 1 to 10,000 rules (root)
 	@$(PYTHON) -m benchmarks.verdict
+
+bench-floods: preflight ## what floods leave of an established connection's rate, filtered and not (root)
+	@$(PYTHON) -m benchmarks.floods
+
+bench-churn: preflight ## 500 interfaces a minute come and go: when each is filtered, what stays: make bench-churn MINUTES=10 (root)
+	@$(PYTHON) -m benchmarks.churn --minutes $(or $(MINUTES),10)
 
 docs: setup ## write docs/maps.md anew from the C sources
 	@$(PYTHON) scripts/maps_doc.py
