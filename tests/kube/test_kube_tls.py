@@ -13,7 +13,7 @@ from pyagent.datastore.kubernetes import KubernetesDatastore, open_kubernetes
 from pyagent.errors import DatastoreError
 from tests.kube.conftest import PACE
 from tests.support.apiserver import ADMIN, ApiServer
-from tests.support.apiserver.certificates import self_signed
+from tests.support.apiserver.certificates import expired, self_signed
 from tests.support.following import following
 from tests.support.resources import network_set
 
@@ -53,6 +53,26 @@ async def test_a_watch_over_tls_survives_cuts_kills_and_silence_and_ends_when_it
         await follower.until(lambda: follower.names() == {"b", "c"})
         reflectors = list(store._reflectors)
     assert not any(reflector._thread.is_alive() for reflector in reflectors)
+
+
+async def test_clocks_that_disagree_about_a_certificate_change_nothing_that_is_known(
+    server: ApiServer, store: KubernetesDatastore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.to_thread(store.create, network_set("a"))
+    async with following(store) as follower:
+        good = server.tls
+        assert good is not None
+        server.kill()
+        server.tls = expired(tmp_path, good)
+        server.start()
+        await follower.until(lambda: "certificate has expired" in caplog.text)
+        assert follower.names() == {"a"}
+        assert not store.connected
+        server.kill()
+        server.tls = good
+        server.start()
+        await asyncio.to_thread(store.create, network_set("b"))
+        await follower.until(lambda: follower.names() == {"a", "b"})
 
 
 def test_a_server_that_nobody_vouches_for_is_not_spoken_to(server: ApiServer, tmp_path: Path) -> None:

@@ -20,3 +20,19 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         capture_output=True,
     )
     return certificate, key
+
+
+def expired(folder: Path, issuer: tuple[Path, Path]) -> tuple[Path, Path]:
+    """(certificate, key) for 127.0.0.1 that ``issuer`` signed, and that ran out yesterday."""
+    certificate, request, names = folder / "old.crt", folder / "old.csr", folder / "old.txt"
+    names.write_text("subjectAltName=IP:127.0.0.1\n")
+    key = issuer[1]
+    for command in (
+        ["req", "-new", "-subj", "/CN=stand-in-old", "-key", str(key), "-out", str(request)],
+        [
+            *("x509", "-req", "-in", str(request), "-CA", str(issuer[0]), "-CAkey", str(key), "-days", "-1"),
+            *("-set_serial", "7", "-extfile", str(names), "-out", str(certificate)),
+        ],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return certificate, key

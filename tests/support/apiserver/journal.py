@@ -21,8 +21,16 @@ class JournaledStorage(Storage):
         self._journal: TextIO | None = None
         super().__init__(kinds)
         if journal.exists():
-            self._replay(journal.read_text())
+            # The last line may be half of one: the process was killed.
+            whole, newline, _half = journal.read_text().rpartition("\n")
+            journal.write_text(whole + newline)
+            self._replay(whole)
         self._journal = journal.open("a", buffering=1)
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        if self._journal is not None:
+            self._journal.close()
 
     def _record(self, kind: Served, type_: str, changed: Object) -> Object:
         recorded = super()._record(kind, type_, changed)
@@ -32,10 +40,7 @@ class JournaledStorage(Storage):
         return recorded
 
     def _replay(self, content: str) -> None:
-        # The last line may be half of one: the process was killed.
-        for line in content.splitlines(keepends=True):
-            if not line.endswith("\n"):
-                continue
+        for line in content.splitlines():
             self.revision, type_, api_version, plural, changed = json.loads(line)
             metadata = changed["metadata"]
             objects = self.shelf(self.kinds[api_version, plural]).objects
