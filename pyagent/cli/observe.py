@@ -21,6 +21,7 @@ from pyagent.cli.node import Duration, json_option, pins_options, state_option
 from pyagent.errors import UsageError
 from pyagent.inspection.chosen import Chosen
 from pyagent.inspection.events import Event
+from pyagent.inspection.interfaces import index_of
 from pyagent.inspection.names import protocol_number
 from pyagent.inspection.observe import WINDOW_S, Observer
 
@@ -108,6 +109,8 @@ def observe(
     second; how many more there were is told on standard error. An event is shown once, to one observer.
     Options that choose events all have to hold. Needs root.
     """
+    if chosen.interface:
+        index_of(chosen.interface)
     printer = _Printer(form, chosen, logged=logged, denied=denied)
     with Observer(pins, state_directory, drops=last is None and (denied or not logged)) as observer:
         if observer.library.problem:

@@ -24,9 +24,7 @@ from pyagent.model.status import (
 
 
 @click.command(short_help="Say how nodes and policies stand in the cluster.")
-@click.option(
-    "--all", "everything", is_flag=True, help="Every node and policy, also those in order."
-)
+@click.option("--all", "everything", is_flag=True, help="Every node and policy, also those in order.")
 @json_option
 @where_options
 @pass_settings
@@ -92,8 +90,14 @@ def _policy(policy: Any) -> dict[str, Any]:
         "accepted": _truth(said, ACCEPTED),
         "selected": said.selected,
         "realized": said.realized,
-        "problem": next((each.message for each in said.conditions if each.status is Truth.FALSE), ""),
+        "problem": _why(said),
     }
+
+
+def _why(said: PolicyStatus) -> str:
+    if said.condition(ACCEPTED) is None:
+        return "no controller has reported"
+    return next((each.message for each in said.conditions if each.status is Truth.FALSE), "")
 
 
 def _truth(said: Status, kind: str) -> str:

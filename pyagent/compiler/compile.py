@@ -70,7 +70,9 @@ class Compiler:
         try:
             return _Compilation(view, plan, generation, limit, (self._addresses, self._paintings)).run()
         except CapacityError as error:
-            culprit = plan.costliest(addresses_only="address" in error.what or "IPv4" in error.what)
+            culprit = plan.costliest(
+                networks=any(word in error.what for word in ("address", "IPv4", "bytes"))
+            )
             raise CapacityError(error.what, error.needs, error.have, culprit) from None
 
 

@@ -123,16 +123,24 @@ class Plan:
             ]
         return known
 
-    def costliest(self, addresses_only: bool) -> str:
-        """The policy with the most address conditions, or with the most pairs of address and layer 4
-        conditions."""
+    def costliest(self, networks: bool) -> str:
+        """The policy with the most pairs of address and layer 4 conditions; ``networks``: where room for
+        addresses counts too, of those and the networks that it names."""
         costs: dict[str, int] = {}
         for table in self._tables():
             for policy in policies(table):
-                costs[policy.name] = max(costs.get(policy.name, 0), self._cost(policy.rules, addresses_only))
+                costs[policy.name] = max(costs.get(policy.name, 0), self._cost(policy.rules, networks))
         return max(costs, key=lambda name: costs[name], default="")
 
-    def _cost(self, rules: Sequence[RuleView], addresses_only: bool) -> int:
+    def _cost(self, rules: Sequence[RuleView], networks: bool) -> int:
         places = [place for rule in rules for place in self.places(rule)]
-        addresses = len({address for address, _ in places})
-        return addresses if addresses_only else addresses * len({l4 for _, l4 in places})
+        addresses = {address for address, _ in places}
+        pairs = len(addresses) * len({l4 for _, l4 in places})
+        return pairs + self._networks(addresses) if networks else pairs
+
+    def _networks(self, addresses: set[int]) -> int:
+        """How many networks the sets of these address conditions have."""
+        conditions_by_number, sides = self.addresses.keys(), self.sides.keys()
+        asked = {side for number in addresses for side in conditions_by_number[number][:2]}
+        sets = {number for side in asked for part in sides[side] for number in part}
+        return sum(len(self.sets[number].v4) + len(self.sets[number].v6) for number in sets)

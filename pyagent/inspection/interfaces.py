@@ -76,13 +76,18 @@ def interfaces(pinned: Pinned) -> list[Interface]:
     return sorted(found, key=lambda interface: interface.index)
 
 
-def find_interface(pinned: Pinned, name: str) -> Interface:
-    """The entry in force for an interface; AutohepError if there is no such interface, or no entry for it."""
+def index_of(name: str) -> int:
+    """An interface's index; AutohepError if there is no such interface here."""
     try:
-        index = socket.if_nametoindex(name)
+        return socket.if_nametoindex(name)
     except OSError as error:
         here = ", ".join(name for _, name in socket.if_nameindex())
         raise AutohepError(f"there is no interface {name} here (there are: {here})") from error
+
+
+def find_interface(pinned: Pinned, name: str) -> Interface:
+    """The entry in force for an interface; AutohepError if there is no such interface, or no entry for it."""
+    index = index_of(name)
     for entry in reversed(interfaces(pinned)):  # the entry for unknown ones is the last resort
         if entry.index in (index, 0):
             return entry

@@ -29,6 +29,7 @@ def standing(pins: Pins, state_directory: Path) -> dict[str, Any]:
         "running": agent_runs(pins),
         "generationInKernel": generation,
         "rescueSeconds": rescue,
+        "earlierInForce": not generation and bool(pins.other_versions()),
     }
     return {**found, "problems": _problems(found)}
 
@@ -70,7 +71,9 @@ def _problems(found: dict[str, Any]) -> list[str]:
         problems.append("no agent runs: what is in force stays in force, and nothing new takes effect")
     if found["rescueSeconds"]:
         problems.append(f"rescue is open for another {found['rescueSeconds']:.0f} s: every packet passes")
-    if not found["generationInKernel"]:
+    if found["earlierInForce"]:
+        problems.append("no policy is in force yet in the maps of this start; those from before it still are")
+    elif not found["generationInKernel"]:
         problems.append("no policy is in force yet")
     if found.get("problem"):
         problems.append(str(found["problem"]))

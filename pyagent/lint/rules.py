@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pyagent.calc.view import END, NodeView, RuleAction, RuleRef, TableView
+from pyagent.calc.world import DEFAULT_ALLOW
 from pyagent.errors import CapacityError
 from pyagent.inquiry import Sources
 from pyagent.lint.finding import Check, Finding
@@ -26,6 +27,7 @@ class RuleFindings:
             (each.KIND, each.name): each
             for each in sources.resources
             if isinstance(each, GlobalNetworkPolicy | StagedGlobalNetworkPolicy | Profile)
+            and each.name != DEFAULT_ALLOW  # nobody wrote it, and every policy is there to come before it
         }
         self._seen: dict[RuleRef, list[Reached]] = {}
         self._tables: set[tuple[object, ...]] = set()

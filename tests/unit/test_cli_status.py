@@ -50,6 +50,7 @@ def test_nobody_has_reported_yet(hepctl):
     assert result.exit_code == 1
     assert "host endpoints: 0 of 2 protected" in result.stdout
     assert result.stdout.count("no agent has reported") == 2
+    assert result.stdout.count("no controller has reported") == 1
 
 
 def test_all_is_well_and_nothing_but_the_sums_is_shown(hepctl):

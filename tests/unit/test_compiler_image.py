@@ -219,6 +219,14 @@ def test_an_image_over_the_limit_is_refused_with_the_policy_that_costs_most() ->
         compile_image(view_of(table(small, SSH)), 1, needs - 8)
 
 
+def test_where_room_is_short_the_policy_with_the_most_networks_costs_most() -> None:
+    peers = Side((AddressSet("many", tuple((index * 0x40301, 32) for index in range(2000))),))
+    many = PolicyView("many", (rule(RuleAction.ALLOW, 50, peers),))
+    limit = len(compile_image(view_of(table(SSH)), 1).data)
+    with pytest.raises(CapacityError, match=r"image bytes: .*; many costs most"):
+        compile_image(view_of(table(many, SSH)), 1, limit)
+
+
 def test_tunnels_and_endpoints_beyond_their_limits_are_refused() -> None:
     tunnels = tuple((17, port) for port in range(1, abi.TUNNELS_MAX + 2))
     assert compile_image(view_of(table(SSH), tunnels=tunnels[:-1]), 1)

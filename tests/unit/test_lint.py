@@ -57,6 +57,17 @@ def test_rules_that_say_different_things_of_different_packets_are_in_order():
     assert told(NODES + policy("a", DENY_80, ALLOW_WEB, "action: Allow, protocol: UDP")) == []
 
 
+@pytest.mark.parametrize(("name", "found"), [("projectcalico-default-allow", 0), ("mine", 1)])
+def test_the_default_allow_profile_that_everybody_has_is_nobodys_fault(name, found):
+    profile = (
+        f"---\napiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {{name: {name}}}\n"
+        "spec: {ingress: [{action: Allow}]}\n"
+        "---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: h}\n"
+        f"spec: {{node: n1, interfaceName: '*', profiles: [{name}]}}\n"
+    )
+    assert len(told(NODES + profile + policy("a", ALLOW_80))) == found
+
+
 def test_a_rule_whose_packets_a_wider_one_takes_before_is_shadowed():
     (found,) = lint_text(NODES + policy("a", ALLOW_WEB, ALLOW_80))
     assert (found.check, found.place, found.file, found.line) == (
