@@ -35,7 +35,10 @@ static __always_inline bool failsafe_has(struct scratch *scratch, __u32 list,
 	ports = bpf_map_lookup_elem(MAP(failsafe), &zero);
 	if (!ports)
 		return false;
-	at = (index * 8192 + (number >> 3)) & 0xffff;
+	at = index * 8192 + (number >> 3);
+	/* Kernels before 6.8 do not know that a swapped port has 16 bits. */
+	opaque(at);
+	at &= 0xffff;
 	if (at >= sizeof(ports->any))
 		return false;
 	if (((const __u8 *)ports->any)[at] >> (number & 7) & 1)

@@ -244,25 +244,35 @@ static __always_inline bool is_redirected(const void *image, __u32 slot,
 	return look_up(image, table, classes).action == ACTION_ALLOW;
 }
 
-/* Is this an encapsulation that nodes use among themselves? */
+/* Is the packet the encapsulation that has this place in the image? */
+static __always_inline bool
+is_tunnel_at(const void *image, const struct packet *packet, __u32 index)
+{
+	__u32 tunnel;
+
+	if (index >= HEADER(image)->tunnels)
+		return false;
+	tunnel = image_u32(image, HEADER(image)->tunnels_at + index * 4ULL);
+	return (tunnel & 0xff) == packet->protocol &&
+	       (!(tunnel >> 16) ||
+		tunnel >> 16 == bpf_ntohs(packet->destination_port));
+}
+
+_Static_assert(TUNNELS_MAX == 8, "each has a line in is_tunnel");
+
+/* Is this an encapsulation that nodes use among themselves? No loop: compilers
+ * make one that counts down from a number which kernels before 6.8 do not bound.
+ */
 static __always_inline bool is_tunnel(const void *image,
 				      const struct packet *packet)
 {
-	__u32 tunnels = HEADER(image)->tunnels;
-	__u64 at = HEADER(image)->tunnels_at;
-
-	for (__u32 index = 0; index < TUNNELS_MAX; index++) {
-		__u32 tunnel;
-
-		if (index >= tunnels)
-			return false;
-		tunnel = image_u32(image, at + index * 4ULL);
-		if ((tunnel & 0xff) == packet->protocol &&
-		    (!(tunnel >> 16) ||
-		     tunnel >> 16 == bpf_ntohs(packet->destination_port)))
-			return true;
-	}
-	return false;
+	return is_tunnel_at(image, packet, 0) ||
+	       is_tunnel_at(image, packet, 1) ||
+	       is_tunnel_at(image, packet, 2) ||
+	       is_tunnel_at(image, packet, 3) ||
+	       is_tunnel_at(image, packet, 4) ||
+	       is_tunnel_at(image, packet, 5) ||
+	       is_tunnel_at(image, packet, 6) || is_tunnel_at(image, packet, 7);
 }
 
 #endif

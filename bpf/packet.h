@@ -263,6 +263,8 @@ static __always_inline enum reason parse_ipv6(void *data, void *end,
 	__builtin_memcpy(packet->source, ip->source, 16);
 	__builtin_memcpy(packet->destination, ip->destination, 16);
 	next = ip->next;
+	/* Unrolled: kernels before 6.8 refuse a loop that closes by falling through. */
+#pragma unroll
 	for (int step = 0; step <= EXTENSIONS_MAX; step++) {
 		__u8 *header;
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import os
 from typing import Final
 
 from pyagent import abi
+from pyagent.bpf import syscall
 from pyagent.bpf.maps import MapSpec
 from pyagent.bpf.numbers import F_MMAPABLE, F_NO_PREALLOC, MapType, ProgramType
+from pyagent.errors import KernelError
 
 #: Function in firewall.c -> name under which the kernel lists the program (at most 15 characters).
 PROGRAM_NAMES: Final = {
@@ -33,8 +38,19 @@ def kernel_name(function: str) -> str:
     return PROGRAM_NAMES.get(function, f"autohep_{function}")[:15]
 
 
-def map_specs(flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES) -> tuple[MapSpec, ...]:
-    """Return every map, in the sizes of this node."""
+@functools.cache
+def image_bytes() -> int:
+    """Return how large an image may be on this kernel: before 5.11 no element of an array is above 4 MiB."""
+    try:
+        os.close(syscall.map_create(MapType.ARRAY, 4, abi.IMAGE_BYTES, 1, F_MMAPABLE))
+    except KernelError as error:
+        if error.errno == errno.E2BIG:
+            return abi.IMAGE_BYTES_OLD
+    return abi.IMAGE_BYTES
+
+
+def map_specs(flows_max: int = abi.FLOWS_MAX, image_size: int = 0) -> tuple[MapSpec, ...]:
+    """Return every map, in the sizes of this node; ``image_size`` 0: as large as the kernel takes."""
     word, nets = 4, abi.FAILSAFE_NETS_MAX
     sizes = abi.FRAGMENT_KEY.size, abi.FRAGMENT.size
 
@@ -49,7 +65,7 @@ def map_specs(flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
 
     return (
         array("control", abi.CONTROL.size, 1, F_MMAPABLE),
-        array("images", image_bytes, 2, F_MMAPABLE),
+        array("images", image_size or image_bytes(), 2, F_MMAPABLE),
         array("ifstate", abi.IFSTATE.size, abi.IFSTATE_MAX),
         MapSpec("ifstate_more", MapType.HASH, word, abi.IFSTATE.size, abi.IFSTATE_MORE_MAX, 0),
         per_cpu("counters", abi.COUNTERS.size, abi.IFSTATE_MAX),

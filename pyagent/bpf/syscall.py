@@ -10,9 +10,11 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pyagent.bpf import numbers
 from pyagent.bpf.numbers import AttachType, Command, ProgramType
@@ -43,12 +45,32 @@ def _space(size: int) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(max(size, 1))
 
 
+#: Commands whose result counts as locked memory on old kernels.
+_LOCKED: Final = frozenset({Command.MAP_CREATE, Command.PROG_LOAD})
+
+
 def _call(command: Command, attr: ctypes.Array[ctypes.c_char]) -> tuple[int, int]:
     """Return (result, errno); the caller decides which errno is an answer and which a failure."""
     if not _NUMBER:
         raise KernelError("bpf system call", errno.ENOSYS, f"unknown architecture {platform.machine()}")
     result = _libc.syscall(_NUMBER, int(command), attr, len(attr))
+    if result < 0 and ctypes.get_errno() == errno.EPERM and command in _LOCKED and _lock_without_limit():
+        result = _libc.syscall(_NUMBER, int(command), attr, len(attr))
     return (result, 0) if result >= 0 else (-1, ctypes.get_errno())
+
+
+def _lock_without_limit() -> bool:
+    """Kernels before 5.11 count maps and programs as locked memory; returns whether a limit was lifted."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK) == unlimited:
+        return False
+    before = ctypes.get_errno()
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    except (OSError, ValueError):  # not root: the first refusal stands
+        ctypes.set_errno(before)
+        return False
+    return True
 
 
 def _attr(layout: str, *values: int | bytes) -> ctypes.Array[ctypes.c_char]:
