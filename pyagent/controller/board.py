@@ -27,6 +27,7 @@ from pyagent.model import (
     Resource,
     StagedGlobalNetworkPolicy,
 )
+from pyagent.model.config import KubeControllersConfigurationStatus
 from pyagent.model.policy import PolicySpec
 from pyagent.model.status import ACCEPTED, REALIZED, PolicyStatus, Status, Truth, with_times
 
@@ -182,6 +183,8 @@ class Board:
         self.unread.pop(key, None)
         self._take_resource(key, resource)
         status = getattr(resource, "status", None)
+        if isinstance(status, KubeControllersConfigurationStatus):
+            status = {"conditions": status.conditions}
         if isinstance(status, dict) or not mended:
             self._note_status(key, _type_of(key).read(status if isinstance(status, dict) else None))
 

@@ -245,6 +245,8 @@ class Reconciler:
     ) -> None:
         """Show in the status what is in force."""
         status = status_of(configuration.spec, self._environment)
+        if configuration.status is not None:
+            status = replace(status, conditions=configuration.status.conditions)
         if configuration.status == status:
             return
         try:

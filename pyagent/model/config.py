@@ -79,10 +79,14 @@ class KubeControllersConfigurationSpec(Struct, frozen=True):
 
 
 class KubeControllersConfigurationStatus(Struct, frozen=True):
-    """What is really in force: the environment's share and the effective configuration."""
+    """What is really in force: the environment's share and the effective configuration.
+
+    ``conditions``: whatever stands there, as it stands there.
+    """
 
     environment_vars: dict[str, str] = {}
     running_config: KubeControllersConfigurationSpec | None = None
+    conditions: tuple[dict[str, Any], ...] = ()
 
 
 class KubeControllersConfiguration(Resource, frozen=True):

@@ -315,6 +315,24 @@ async def test_any_invalid_object_says_so_and_says_when_it_is_mended(
         assert "status" not in raw(lax, "globalnetworksets", "fine")
 
 
+async def test_a_configuration_mended_while_no_controller_ran_is_called_valid_by_the_next(
+    lax: ApiServer, site: KubernetesDatastore
+) -> None:
+    plural = "kubecontrollersconfigurations"
+    async with controlling(site):
+        await until(lambda: "runningConfig" in (raw(lax, plural, "default").get("status") or {}))
+        put(lax, plural, "default", spec={"logSeverityScreen": "Loud"})
+        await until(lambda: truth(lax, plural, "default", "Accepted") == "False")
+    put(lax, plural, "default", spec={"logSeverityScreen": "Info"})
+    async with controlling(site):
+        await until(lambda: truth(lax, plural, "default", "Accepted") == "True")
+        put(lax, plural, "default", spec={"logSeverityScreen": "Debug"})
+        await until(
+            lambda: raw(lax, plural, "default")["status"]["runningConfig"]["logSeverityScreen"] == "Debug"
+        )
+        assert truth(lax, plural, "default", "Accepted") == "True", "what is in force is written beside it"
+
+
 async def test_what_an_agent_says_on_an_endpoint_stays_beside_that_it_is_invalid(
     lax: ApiServer, site: KubernetesDatastore
 ) -> None:
