@@ -7,6 +7,8 @@ that is skipped, or a tier in which nothing passed, makes the run fail.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -35,9 +37,43 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def kernel_version() -> tuple[int, int]:
+    """Of the running kernel, as far as it tells what it can do."""
+    major, minor = platform.release().split(".")[:2]
+    return int(major), int(re.sub(r"\D.*", "", minor))
+
+
+def leave_to_machines(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need what Debian's kernels have run in ``make test-vm`` (AUTOHEP_VM=1)."""
+    if os.environ.get("AUTOHEP_VM") != "1":
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("vm")])
+        items[:] = [item for item in items if not item.get_closest_marker("vm")]
+
+
+def leave_to_newer_kernels(item: pytest.Item) -> None:
+    """What a kernel cannot do is not tested on it."""
+    marker = item.get_closest_marker("since")
+    version = marker.args[0] if marker else (6, 6) if uses_tcx(item) else (0, 0)
+    if kernel_version() < version:
+        what = marker.args[1] if marker else "tcx"
+        item.add_marker(pytest.mark.skip(reason=f"{what} came with Linux {version[0]}.{version[1]}"))
+
+
+def uses_tcx(item: pytest.Item) -> bool:
+    """Whether a test attaches by tcx, as its parameters say."""
+    parameters = (
+        item.callspec.params.values()
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else ()
+    )
+    return any(str(value) == "tcx" for value in parameters)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_to_machines(config, items)
     needs_root = pytest.mark.skip(reason="needs root: it loads BPF programs or makes network namespaces")
     for item in items:
+        leave_to_newer_kernels(item)
         marker = MARKER_OF_TIER.get(tier_of(item.path))
         if marker is not None:
             item.add_marker(marker)

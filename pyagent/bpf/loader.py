@@ -27,7 +27,7 @@ from pyagent.errors import BuildError
 log = logging.getLogger(__name__)
 
 _PACKAGE: Final = Path(__file__).resolve().parent
-_SECONDS: Final = 120
+_SECONDS: Final = 300  # under emulation the compiler takes two minutes
 #: Names a directory of compiled programs that everybody who loads uses, whatever cache the caller has.
 _CACHE_OF_ALL: Final = "AUTOHEP_OBJECT_CACHE"
 #: What every interface needs, and what an agent loads: doNotTrack's Deny by XDP as well.
@@ -59,7 +59,7 @@ def load(
     programs: Sequence[str] = TC_PROGRAMS,
     *,
     flows_max: int = abi.FLOWS_MAX,
-    image_bytes: int = abi.IMAGE_BYTES,
+    image_bytes: int = 0,
     defines: Mapping[str, int] | None = None,
     cache: ObjectCache | None = None,
 ) -> Loaded:
@@ -69,6 +69,7 @@ def load(
     another shape, BuildError if the compiler or the verifier refuses (first line: why), KernelError for the
     rest; the pins are then as they were before.
     """
+    image_bytes = image_bytes or layout.image_bytes()
     sizes = {"FLOWS_MAX": flows_max, "IMAGE_BYTES": image_bytes}
     specs = layout.map_specs(flows_max, image_bytes)
     wanted = {**sizes, **(defines or {})}

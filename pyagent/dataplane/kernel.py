@@ -71,16 +71,14 @@ class Dataplane:
     Methods block for milliseconds. Raises DriftError if a pinned map has another shape than asked for.
     """
 
-    def __init__(
-        self, pins: Pins, flows_max: int = abi.FLOWS_MAX, image_bytes: int = abi.IMAGE_BYTES
-    ) -> None:
+    def __init__(self, pins: Pins, flows_max: int = abi.FLOWS_MAX, image_bytes: int = 0) -> None:
         self.pins = pins
-        self.image_bytes = image_bytes
+        self.image_bytes = image_bytes or layout.image_bytes()
         self._maps: dict[str, Map] = {}
         self._memory: dict[str, mmap.mmap] = {}
         self._applied: _Applied | None = None
         try:
-            for spec in layout.map_specs(flows_max, image_bytes):
+            for spec in layout.map_specs(flows_max, self.image_bytes):
                 self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
             for name in ("control", "images", "failsafe"):
                 self._memory[name] = self._maps[name].memory()

@@ -42,14 +42,23 @@ class Run:
 
 
 def snapshot(folder: Path, *, committed: bool = False) -> Path:
-    """A copy of the checkout's files, so that nobody changes them under the tests; or of what is committed."""
+    """A copy of the checkout's files, or of what is committed: nobody changes it under the tests."""
     place = folder / "checkout"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     if committed:
         _pipe(["git", *_SAFE, "archive", "HEAD"], ["tar", "-x", "-C", str(place)])
     else:
-        listed = ["git", *_SAFE, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+        listed = [
+            "git",
+            *_SAFE,
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--deduplicate",
+        ]
         names = subprocess.run(listed, cwd=PROJECT, capture_output=True, check=True).stdout.decode()
         for name in filter(None, names.split("\0")):
             if (PROJECT / name).is_symlink() or (PROJECT / name).exists():
@@ -72,9 +81,10 @@ def _shared_root(folder: Path) -> Iterator[Path]:
     socket = folder / "fs.sock"
     bound = folder / "root"
     bound.mkdir()
+    root, at = shlex.quote(str(bound)), shlex.quote(str(socket))
     share = (
-        f"mount --bind / {shlex.quote(str(bound))} && exec {VIRTIOFSD} --socket-path={shlex.quote(str(socket))}"
-        f" -o source={shlex.quote(str(bound))} -o cache=always -o sandbox=chroot -o no_posix_lock"
+        f"mount --bind / {root} && exec {VIRTIOFSD} --socket-path={at} -o source={root}"
+        " -o cache=always -o sandbox=chroot -o no_posix_lock"
     )
     with (folder / "virtiofsd.log").open("wb") as log:
         serving = subprocess.Popen(
@@ -95,7 +105,7 @@ def _shared_root(folder: Path) -> Iterator[Path]:
 
 def _propagation() -> list[str]:
     """In a chroot / is no mount point, and the mounts that unshare would make private are not to be seen."""
-    return [] if os.path.ismount("/") else ["--propagation", "unchanged"]  # noqa: PTH114 - a string's meaning
+    return [] if os.path.ismount("/") else ["--propagation", "unchanged"]
 
 
 def run(
@@ -107,7 +117,11 @@ def run(
     did not end its job within ``seconds``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"CHECKOUT": PROJECT, "SNAPSHOT": snapshot(folder, committed=committed), "MODULES": kernel.modules}
+    settings = {
+        "CHECKOUT": PROJECT,
+        "SNAPSHOT": snapshot(folder, committed=committed),
+        "MODULES": kernel.modules,
+    }
     files = {
         "guest.sh": (Path(__file__).with_name("guest.sh")).read_text(),
         "settings": "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items()),
