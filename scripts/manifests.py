@@ -34,6 +34,7 @@ def files() -> dict[Path, str]:
     """What there should be: path -> content."""
     definitions = sorted((PROJECT / "deploy" / "crds").glob("*.yaml"))
     overlay = render("--set", "admission.limitAgents=true", "--show-only", "templates/limit-agents.yaml")
+    webhook = render("--set", "webhook.enabled=true", "--show-only", "templates/webhook.yaml")
     chart = re.sub(
         r"^(version|appVersion): .*$",
         rf"\1: {__version__}",
@@ -47,6 +48,7 @@ def files() -> dict[Path, str]:
         KUSTOMIZE / "base" / "autohep.yaml": _HEADER + render("--set", "namespace.create=true"),
         KUSTOMIZE / "base" / "crds.yaml": _HEADER + "---\n".join(path.read_text() for path in definitions),
         KUSTOMIZE / "overlays" / "limit-agents" / "policy.yaml": _HEADER + overlay,
+        KUSTOMIZE / "overlays" / "webhook" / "webhook.yaml": _HEADER + webhook,
     }
 
 

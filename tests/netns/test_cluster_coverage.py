@@ -1,4 +1,4 @@
-"""An interface that should be filtered and cannot be: said on its endpoint and told as an event, end to end."""
+"""An interface that should be filtered and cannot be: told by a condition and an event, end to end."""
 
 from __future__ import annotations
 

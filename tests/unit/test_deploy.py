@@ -23,6 +23,7 @@ VARIANTS = {
     "base": ("--set", "namespace.create=true"),
     "overlays/privileged": ("--set", "namespace.create=true,agent.privileged=true"),
     "overlays/limit-agents": ("--set", "namespace.create=true,admission.limitAgents=true"),
+    "overlays/webhook": ("--set", "namespace.create=true,webhook.enabled=true"),
 }
 
 Manifest = dict[str, Any]
@@ -93,12 +94,17 @@ def test_a_misspelt_field_is_found(manifests: ModuleType, path: str) -> None:
 
 
 def pod(manifests: ModuleType, kind: str, name: str) -> Manifest:
-    spec: Manifest = built(manifests, "base")[kind, name]["spec"]["template"]["spec"]
+    spec: Manifest = built(manifests, "overlays/webhook")[kind, name]["spec"]["template"]["spec"]
     return spec
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("DaemonSet", "autohep-agent"), ("Deployment", "autohep-controller")]
+    ("kind", "name"),
+    [
+        ("DaemonSet", "autohep-agent"),
+        ("Deployment", "autohep-controller"),
+        ("Deployment", "autohep-webhook"),
+    ],
 )
 def test_the_daemons_know_every_option_they_are_given(manifests: ModuleType, kind: str, name: str) -> None:
     (container,) = pod(manifests, kind, name)["containers"]
@@ -108,8 +114,27 @@ def test_the_daemons_know_every_option_they_are_given(manifests: ModuleType, kin
     assert [each for each in options if f"{each.partition('=')[0]} " not in said] == []
 
 
-def test_the_controller_has_no_rights_on_its_node(manifests: ModuleType) -> None:
-    spec = pod(manifests, "Deployment", "autohep-controller")
+def test_the_webhook_fails_open_and_is_found_under_the_name_its_certificate_is_for(
+    manifests: ModuleType,
+) -> None:
+    objects = built(manifests, "overlays/webhook")
+    (webhook,) = objects["ValidatingWebhookConfiguration", "autohep"]["webhooks"]
+    assert webhook["failurePolicy"] == "Ignore"
+    called = webhook["clientConfig"]["service"]
+    service = objects["Service", called["name"]]
+    assert called["namespace"] == service["metadata"]["namespace"] == "autohep-system"
+    template = objects["Deployment", "autohep-webhook"]["spec"]["template"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    (container,) = template["spec"]["containers"]
+    (port,), (served,) = container["ports"], service["spec"]["ports"]
+    assert (called["port"], served["targetPort"]) == (served["port"], port["name"])
+    assert f"--address=0.0.0.0:{port['containerPort']}" in container["args"]
+    assert ("Deployment", "autohep-webhook") not in built(manifests, "base"), "it is a choice"
+
+
+@pytest.mark.parametrize("name", ["autohep-controller", "autohep-webhook"])
+def test_controller_and_webhook_have_no_rights_on_their_node(manifests: ModuleType, name: str) -> None:
+    spec = pod(manifests, "Deployment", name)
     (container,) = spec["containers"]
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {
