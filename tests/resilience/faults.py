@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyagent.attach import tcx
 from tests.resilience.site import AGENT, ENDPOINT, Site, policy, run
 
 SWAPS, EMPTYINGS = 50, 50
@@ -152,7 +153,7 @@ def break_everything(site: Site) -> None:
     """Programs off, nobody there to put them back; then a wall; then an aborted connection."""
     site.processes.stop(AGENT)
     for link in site.pins.links():
-        link.path.unlink()
+        tcx.detach(link)
     time.sleep(0.5)
     run(
         "nft",

@@ -82,7 +82,8 @@ class Site:
 
     def _unshare(self) -> None:
         ready = self.processes.directory / "mounted"
-        script = f"mount -t bpf bpf {BPFFS} && touch {ready} && exec sleep infinity"
+        uncover = f"while umount --lazy {BPFFS} 2>/dev/null; do :; done"  # the machine's, out of this view
+        script = f"{uncover}; mount -t bpf bpf {BPFFS} && touch {ready} && exec sleep infinity"
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
         self.processes.start(MOUNTS, command)
         deadline = time.monotonic() + PATIENCE
