@@ -139,6 +139,7 @@ def test_an_interface_that_does_not_exist_has_its_error_and_stops_no_other(
     assert all(report.error for report in reports[:2])
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_a_tcx_pin_that_somebody_removed_is_put_back_and_reported(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_SHOT)
     reconciler = Reconciler(pins, Mode.TCX)
@@ -148,6 +149,7 @@ def test_a_tcx_pin_that_somebody_removed_is_put_back_and_reported(hosts: TwoHost
     assert not hosts.peer_reaches_node()
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_a_tcx_link_that_somebody_detached_is_put_back_and_reported(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_SHOT)
     reconciler = Reconciler(pins, Mode.TCX)
@@ -170,6 +172,7 @@ def test_a_clsact_that_somebody_deleted_is_put_back_and_reported(hosts: TwoHosts
     assert not hosts.peer_reaches_node()
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_a_neighbour_that_goes_first_is_overtaken_again(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_SHOT)
     reconciler = Reconciler(pins, Mode.TCX)
@@ -186,6 +189,7 @@ def test_a_neighbour_that_goes_first_is_overtaken_again(hosts: TwoHosts, pins: P
         os.close(fd)
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_a_neighbour_that_insists_is_reported_and_not_fought(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_SHOT)
     reconciler = Reconciler(pins, Mode.TCX)
@@ -231,6 +235,7 @@ def test_a_filter_of_another_program_in_our_place_is_not_replaced(hosts: TwoHost
     assert [report.attached for report in reports] == [False, True]
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_changing_the_mode_leaves_one_attachment(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_SHOT)
     for mode in (Mode.CLSACT, Mode.TCX, Mode.CLSACT):
@@ -240,6 +245,7 @@ def test_changing_the_mode_leaves_one_attachment(hosts: TwoHosts, pins: Pins) ->
         assert ("autohep" in run("tc", "filter", "show", "dev", "wire", "ingress")) == (mode is Mode.CLSACT)
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_pins_of_deleted_interfaces_are_collected(hosts: TwoHosts, pins: Pins) -> None:
     put_programs(pins, TC_UNSPEC)
     run("ip", "link", "add", "short", "type", "bridge")
@@ -252,6 +258,7 @@ def test_pins_of_deleted_interfaces_are_collected(hosts: TwoHosts, pins: Pins) -
     assert {pin.ifindex for pin in pins.links()} == {hosts.ifindex}
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_links_of_another_abi_version_are_taken_over_without_a_gap(hosts: TwoHosts, pins: Pins) -> None:
     older = Pins(pins.instance, pins.base, 0)
     older.create()
@@ -286,6 +293,7 @@ def test_uninstall_finds_filters_whose_pins_are_gone(hosts: TwoHosts, pins: Pins
     assert hosts.peer_reaches_node("2")
 
 
+@pytest.mark.since((6, 6), "tcx")
 def test_this_kernel_has_tcx() -> None:
     assert tcx.available()
 

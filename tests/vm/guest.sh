@@ -15,6 +15,7 @@ mount --bind "$MODULES" /lib/modules
 # The checkout as it was when the machine was started, whatever happens to it meanwhile.
 mount --bind "$CHECKOUT/.venv" "$SNAPSHOT/.venv"
 mount --rbind "$SNAPSHOT" "$CHECKOUT"
+modprobe tun # makes /dev/net/tun
 ip link set lo up
 hostname vm
 cd "$CHECKOUT" || exit
