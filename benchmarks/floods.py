@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyagent.bpf.maps import Map
-from tests.lab.namespace import open_socket
 from tests.netns.two_hosts import NODE_ADDRESS
 from tests.resilience.load import DENIED, FLOODED
 from tests.resilience.many import flood, switch_off
 from tests.resilience.site import Site, site
 
 _RESULTS: Final = Path(__file__).parent / "results" / "floods.json"
-_BULK: Final = 5406
 _AIM: Final = 0.9
 #: Name, kind and port of each flood; none is the rate of the wire itself.
 FLOODS: Final = (
@@ -41,10 +39,10 @@ class Bulk:
     """An established connection from the peer that carries as much as it can."""
 
     def __init__(self, made: Site) -> None:
-        with socket.create_server((NODE_ADDRESS, _BULK)) as listener:
-            self._sender = open_socket(made.peer, socket.AF_INET, socket.SOCK_STREAM)
-            self._sender.connect((NODE_ADDRESS, _BULK))
-            self._receiver, _ = listener.accept()
+        # Opened before the first enforcement, from the peer; no rule allows it.
+        self._sender, receiver = made.connections.pairs[0]
+        assert receiver is not None
+        self._receiver = receiver
         self._sender.settimeout(0.2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send)
@@ -70,11 +68,9 @@ class Bulk:
         return arrived / (time.monotonic() - begun) / 1e6
 
     def close(self) -> None:
-        """End it."""
+        """Send no more."""
         self._stop.set()
-        self._receiver.close()
         self._thread.join()
-        self._sender.close()
 
 
 def measure(made: Site, rounds: int, seconds: float, rate: int) -> list[dict[str, Any]]:
@@ -85,7 +81,7 @@ def measure(made: Site, rounds: int, seconds: float, rate: int) -> list[dict[str
         for number in range(2 * rounds):
             filtered = number % 2 == 0
             if filtered:
-                made.start_and_wait()
+                made.start_and_wait_anew()
             else:
                 switch_off(made)
             for name, kind, port in FLOODS:
