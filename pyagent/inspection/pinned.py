@@ -49,12 +49,7 @@ class Pinned:
         Raises AutohepError if its pin is missing, DriftError if something else is pinned there.
         """
         path = self.pins.map(name)
-        if not path.exists():
-            raise AutohepError(f"pin {path} is missing: start the agent again, it makes what is not there")
-        try:
-            descriptor = syscall.obj_get(path)
-        except KernelError as error:
-            raise DriftError(f"pin {path} is damaged: {error}") from error
+        descriptor = _opened(path)
         try:
             opened = Map(descriptor, name)
         except KernelError as error:
@@ -64,6 +59,27 @@ class Pinned:
             opened.close()
             raise DriftError(f"pin {path} is damaged: it is not the map {name} ({'; '.join(differences)})")
         return opened
+
+    def program(self, name: str) -> Path:
+        """Where a program is pinned. Raises as :meth:`open` does."""
+        path = self.pins.program(name)
+        descriptor = _opened(path)
+        try:
+            described = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        finally:
+            os.close(descriptor)
+        if "prog_type:" not in described:
+            raise DriftError(f"pin {path} is damaged: it is no program")
+        return path
+
+
+def _opened(path: Path) -> int:
+    if not path.exists():
+        raise AutohepError(f"pin {path} is missing: start the agent again, it makes what is not there")
+    try:
+        return syscall.obj_get(path)
+    except KernelError as error:
+        raise DriftError(f"pin {path} is damaged: {error}") from error
 
 
 def _wanted(name: str, opened: Map) -> MapSpec:

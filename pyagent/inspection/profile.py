@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyagent.bpf import syscall
+from pyagent.bpf.loader import PROGRAMS
 from pyagent.bpf.objects import pinned_program_info
 from pyagent.inspection.pinned import Pinned
 
@@ -16,9 +17,9 @@ def profile(pinned: Pinned, seconds: float) -> list[dict[str, Any]]:
     """Watch every pinned program for ``seconds``: runs, runs a second, and nanoseconds a run.
 
     The kernel counts only while somebody asks it to, at some 20 ns a run; that ends with this call.
-    ``nanoseconds`` is None for a program that did not run.
+    ``nanoseconds`` is None for a program that did not run. AutohepError if a pin is missing or damaged.
     """
-    programs = [pinned.pins.program(name) for name in pinned.pins.programs()]
+    programs = [pinned.program(name) for name in sorted(PROGRAMS)]
     statistics = syscall.enable_stats()
     try:
         before, begun = _runs(programs), time.monotonic()

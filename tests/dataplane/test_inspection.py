@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,6 @@ import pytest
 
 from pyagent import abi
 from pyagent.abi import Direction
-from pyagent.bpf import syscall
-from pyagent.bpf.maps import Map, MapSpec
-from pyagent.bpf.numbers import MapType
-from pyagent.bpf.pins import Pins
 from pyagent.dataplane import Interface
 from pyagent.model.policy import EntityRule, Rule
 from tests.support.frames import Wrapping, frame
@@ -228,66 +223,6 @@ def test_interfaces_failsafes_and_maps_are_told(node: Node) -> None:
     assert maps["images"]["memoryBytes"] >= 2 * node.kernel.dataplane.image_bytes
     assert maps["control"]["used"] is None
     assert "pinned below" in node.shown("bpf", "maps")
-
-
-COMMANDS = (
-    ("bpf", "maps"), ("bpf", "counters", "dump"), ("bpf", "counters", "flush"), ("bpf", "conntrack", "dump"),
-    ("bpf", "conntrack", "stats"), ("bpf", "conntrack", "clean"), ("bpf", "conntrack", "remove", "--all"),
-    ("bpf", "failsafe", "dump"), ("bpf", "ifstate", "dump"), ("bpf", "image"), ("bpf", "lookup", "10.0.0.1"),
-    ("bpf", "policy", "dump", "eth0"), ("observe", "--last", "1"), ("rescue", "status"), ("rescue", "close"),
-    ("report", "hits"), ("report", "unused"),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_without_a_firewall_each_command_says_so_and_fails(words: tuple[str, ...], node: Node) -> None:
-    assert node.hepctl(*words).exit_code == 0, "the control: with a firewall it does not"
-    result = node.hepctl(*words, "--instance", "nothing-here")
-    assert result.exit_code == 1
-    assert "no firewall of instance nothing-here is loaded here" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.fixture
-def damaged(pins: Pins) -> Pins:
-    pins.create()
-    return pins
-
-
-def test_pins_of_another_version_are_refused_by_name(damaged: Pins, node: Node) -> None:
-    older = Pins(f"{damaged.instance}old", damaged.base, abi.ABI_VERSION + 7)
-    older.create()
-    try:
-        for words in COMMANDS:
-            result = node.hepctl(*words, "--instance", older.instance, "--pins", str(older.base))
-            assert result.exit_code == 1
-            assert f"loaded with ABI version {abi.ABI_VERSION + 7}; this hepctl speaks" in result.stderr
-    finally:
-        older.remove()
-
-
-def test_a_missing_pin_and_a_pin_of_something_else_are_told_apart(damaged: Pins, node: Node) -> None:
-    where = ["--instance", damaged.instance, "--pins", str(damaged.base)]
-    result = node.hepctl("bpf", "failsafe", "dump", *where)
-    assert (result.exit_code, "is missing" in result.stderr) == (1, True)
-    with Map.create(MapSpec("other", MapType.HASH, 4, 8, 10, 0)) as other:
-        syscall.obj_pin(other.fd, damaged.map("failsafe"))
-    result = node.hepctl("bpf", "failsafe", "dump", *where)
-    assert (result.exit_code, "it is not the map failsafe (type is 1, not 2" in result.stderr) == (1, True)
-    program = syscall.obj_get(node.kernel.pins.program("tc_ingress"))
-    try:
-        syscall.obj_pin(program, damaged.map("control"))
-    finally:
-        os.close(program)
-    for words in (("rescue", "open", "--for", "1m"), ("bpf", "image")):
-        result = node.hepctl(*words, *where)
-        assert (result.exit_code, "is damaged" in result.stderr) == (1, True)
-
-
-def test_an_unknown_interface_is_refused(node: Node) -> None:
-    for words in (("policy", "dump", "eth7"), ("counters", "dump", "--iface", "eth7")):
-        result = node.hepctl("bpf", *words)
-        assert (result.exit_code, "there is no interface eth7 here" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
