@@ -40,11 +40,21 @@ class Reporting(Protocol):
         """See Datastore."""
 
 
-class LateDatastore:
-    """Uses what ``open_datastore`` opens; where that fails with DatastoreError, so does the use."""
+@runtime_checkable
+class Sparing(Protocol):
+    """A datastore whose watches can leave out what other nodes say of themselves."""
 
-    def __init__(self, open_datastore: Callable[[], Datastore]) -> None:
-        self._open = open_datastore
+    own_node: str
+
+
+class LateDatastore:
+    """Uses what ``open_datastore`` opens; where that fails with DatastoreError, so does the use.
+
+    ``node``: whose agent asks; empty: whoever wants to hear of all nodes' statuses.
+    """
+
+    def __init__(self, open_datastore: Callable[[], Datastore], node: str = "") -> None:
+        self._open, self._node = open_datastore, node
         self._opened: Datastore | None = None
         self._lock = threading.Lock()
 
@@ -75,4 +85,6 @@ class LateDatastore:
         with self._lock:
             self._opened = None
             self._opened = self._open()
+            if isinstance(self._opened, Sparing):
+                self._opened.own_node = self._node
             return self._opened

@@ -177,7 +177,7 @@ def agent(
         rule_metrics=rule_metrics,
         kinds=CLUSTER_KINDS if settings.in_cluster() else KINDS,
     )
-    asyncio.run(until_terminated(run(LateDatastore(settings.open_datastore), options)))
+    asyncio.run(until_terminated(run(LateDatastore(settings.open_datastore, options.node), options)))
 
 
 @click.command("uninstall-node", short_help="Take the firewall off this host.")

@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace as changed
 
 import pytest
+from msgspec.structs import replace
 
+from pyagent.agent.late import LateDatastore
 from pyagent.agent.mirror import Mirror
 from pyagent.agent.reporting import Pace, Reporter
+from pyagent.datastore import EventType
 from pyagent.datastore.kubernetes import KubernetesDatastore
 from pyagent.model import HostEndpoint
 from pyagent.model.status import PROTECTED, Condition, HostEndpointStatus, Truth
 from tests.kube.conftest import Open
 from tests.support.apiserver import ApiServer
+from tests.support.following import following
 from tests.support.resources import host_endpoint
 
 QUICK = Pace(spread=0, rest=0, urgent=0, first_pause=0.01, longest_pause=0.05, forbidden=0.2)
@@ -126,3 +130,27 @@ async def test_an_endpoint_that_is_gone_for_a_while_is_no_cluster_without_status
         await until(lambda: fault.times == 0)
         await asyncio.to_thread(wait_for, lambda: stored(store).observed == "abc")
         assert not reporter.refused
+
+
+async def test_an_agent_hears_nothing_of_what_other_nodes_say_of_themselves(
+    server: ApiServer, store: KubernetesDatastore, open_store: Open
+) -> None:
+    for number in ("1", "2"):
+        store.create(host_endpoint(f"h{number}", f"n{number}"))
+    spared = open_store()
+    late = LateDatastore(lambda: spared, "n1")
+    async with following(late, "HostEndpoint") as own, following(store, "HostEndpoint") as whole:
+        for number in ("1", "2"):
+            stored_one = await asyncio.to_thread(store.get, "HostEndpoint", f"h{number}")
+            assert isinstance(stored_one, HostEndpoint)
+            said = replace(stored_one, status=PROTECTED_STATUS.wire())
+            await asyncio.to_thread(store.update_status, said)
+        await whole.until(lambda: len(whole.events) == 5)
+        moved = host_endpoint("h2", "n2", {"role": "web"})
+        await asyncio.to_thread(store.update, moved)
+        await own.until(lambda: bool(own.resources["HostEndpoint", "h2"].metadata.labels))
+        told = [(each.type, each.name) for each in own.events if each.type is EventType.MODIFIED]
+        assert sorted(told) == [(EventType.MODIFIED, "h1"), (EventType.MODIFIED, "h2")]
+        assert own.resources["HostEndpoint", "h2"].status is None  # type: ignore[attr-defined]
+        assert own.resources["HostEndpoint", "h1"].status["observed"] == "abc"  # type: ignore[attr-defined]
+        assert whole.resources["HostEndpoint", "h2"].status["observed"] == "abc"  # type: ignore[attr-defined]

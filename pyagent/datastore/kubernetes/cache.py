@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pyagent.datastore.kubernetes.decoding import Decoded
 from pyagent.datastore.protocol import EventType, WatchEvent
-from pyagent.model import Node
+from pyagent.model import HostEndpoint, Metadata, Node, Resource
 
 Key = tuple[str, str]
 
@@ -114,8 +114,18 @@ class Cache:
 
 
 def _means_the_same(before: Decoded, after: Decoded) -> bool:
-    """Whether a Node changed only in what nobody here looks at, as its heartbeat does."""
+    """Whether a Node changed only in what nobody here looks at, as its heartbeat does.
+
+    Or a host endpoint, in a status that is not kept.
+    """
     one, other = before.resource, after.resource
+    if isinstance(one, HostEndpoint) and isinstance(other, HostEndpoint):
+        return (
+            one.status is None
+            and other.status is None
+            and not (before.problems or after.problems)
+            and replace(one, metadata=_undated(one)) == replace(other, metadata=_undated(other))
+        )
     return (
         isinstance(one, Node)
         and isinstance(other, Node)
@@ -124,3 +134,7 @@ def _means_the_same(before: Decoded, after: Decoded) -> bool:
         and one.metadata.annotations == other.metadata.annotations
         and one.status.addresses == other.status.addresses
     )
+
+
+def _undated(resource: Resource) -> Metadata:
+    return replace(resource.metadata, resource_version="")

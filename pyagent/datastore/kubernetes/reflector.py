@@ -38,10 +38,11 @@ class _NoWatchListError(Exception):
 
 
 class Reflector:
-    """Keeps ``cache`` in step with the API server, in a thread of its own."""
+    """Keeps ``cache`` in step with the API server, in a thread of its own. ``own_node``: see decode."""
 
-    def __init__(self, connection: Connection, cache: Cache) -> None:
+    def __init__(self, connection: Connection, cache: Cache, own_node: str = "") -> None:
         self._connection = connection
+        self._own_node = own_node
         self._cache = cache
         self._kind = cache.kind
         self._backoff = Backoff(connection.pace)
@@ -250,7 +251,7 @@ class Reflector:
 
     def _decode(self, raw: msgspec.Raw) -> Decoded:
         try:
-            decoded = decode(raw, self._kind, lean=True)
+            decoded = decode(raw, self._kind, lean=True, own_node=self._own_node)
         except msgspec.MsgspecError as error:
             raise UnreachableError(f"the API server sent what is no {self._kind}: {error}") from error
         if decoded.problems:

@@ -213,19 +213,20 @@ class Storage:
             if kind.kind == "CustomResourceDefinition":
                 # Its objects go first, and every watcher is told.
                 made = self.kinds.get((custom(before).api_version, custom(before).plural))
-                for inside, each in list(self.shelf(made).objects) if made else ():
-                    self.delete(made, inside, each, {})
+                if made is not None:
+                    for inside, each in tuple(self.shelf(made).objects):
+                        self.delete(made, inside, each, {})
             del self.shelf(kind).objects[namespace, name]
             return self._record(kind, "DELETED", before)
 
-    def since(self, kind: Served, revision: int) -> list[tuple[int, str, Object]]:
+    def since(self, kind: Served, revision: int) -> Sequence[tuple[int, str, Object]]:
         """What happened after ``revision``; ApiError 410 if that is forgotten."""
         shelf = self.shelf(kind)
         if revision < shelf.oldest:
             message = f"too old resource version: {revision} ({shelf.oldest})"
             raise ApiError(410, "Expired", message)
         first = bisect_right(shelf.history, revision, key=lambda change: change[0])
-        return list(itertools.islice(shelf.history, first, None))
+        return tuple(itertools.islice(shelf.history, first, None))
 
     def _successor(self, kind: Served, before: Object, body: Object, *, status: bool) -> Object:
         if status:
