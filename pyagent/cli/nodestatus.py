@@ -47,7 +47,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"node {found['node']} (instance {found['instance']}): {protected}"
     yield f"policy:    generation {found['generationInKernel']}"
     yield f"agent:     version {found['version']}, {running}, last change reported {said}"
-    yield f"datastore: {'connected' if found.get('datastoreConnected') else 'away'}"
+    connected = "connected" if found.get("datastoreConnected") else "away"
+    yield f"datastore: {connected if found['running'] else 'nobody asks it'}"
     if found.get("drifts"):
         yield f"repaired:  {found['drifts']} times, last: {found['lastDrift']}"
     yield from (f"problem:   {each}" for each in found["problems"])

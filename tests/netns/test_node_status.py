@@ -107,6 +107,7 @@ def test_a_protected_node_says_so_and_what_is_wrong_with_one_that_is_not(
     assert left["generationInKernel"] == found["generation"], "what is in force stays in force"
     assert node_status(state).exit_code == 1
     assert "no agent runs" in node_status(state).stdout
+    assert "datastore: nobody asks it" in node_status(state).stdout
 
 
 def test_without_a_firewall_there_is_one_message(tmp_path: Path) -> None:
