@@ -29,6 +29,11 @@ def possible_cpus() -> int:
     return int(text.strip().split(",")[-1].split("-")[-1]) + 1
 
 
+#: Batches are not there at all, or (ENOTSUPP, which has no name here) not for this kind of map: before 5.13
+#: not for per-CPU arrays, in 5.10 not for tries.
+_NO_BATCHES: Final = frozenset({errno.EINVAL, 524})
+
+
 @dataclass(frozen=True, slots=True)
 class MapSpec:
     """What a map must be; sizes in bytes, None: anything will do.
@@ -158,7 +163,7 @@ class Map:
         try:
             batch = syscall.map_lookup_batch(self.fd, None, self.info.key_size, self.value_bytes, sample)
         except KernelError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in _NO_BATCHES:
                 raise
             return len(self), True  # a kernel without batches
         if batch.token is None:
@@ -177,7 +182,17 @@ class Map:
             values += value
             count += 1
         if count:
-            syscall.map_update_batch(self.fd, keys, values, count)
+            try:
+                syscall.map_update_batch(self.fd, keys, values, count)
+            except KernelError as error:
+                if error.errno not in _NO_BATCHES:
+                    raise
+                for key, value in _pairs(
+                    syscall.Batch(bytes(keys), bytes(values), count, None),
+                    self.info.key_size,
+                    self.value_bytes,
+                ):
+                    syscall.map_update(self.fd, key, value, numbers.UPDATE_ANY)
         return count
 
     def delete_many(self, keys: Iterable[bytes]) -> int:
@@ -186,7 +201,12 @@ class Map:
         deleted = start = 0
         while start < len(wanted):
             rest = wanted[start:]
-            done = syscall.map_delete_batch(self.fd, b"".join(rest), len(rest))
+            try:
+                done = syscall.map_delete_batch(self.fd, b"".join(rest), len(rest))
+            except KernelError as error:
+                if error.errno not in _NO_BATCHES:
+                    raise
+                return deleted + sum(syscall.map_delete(self.fd, key) for key in rest)
             deleted += done
             start += done + 1  # the batch stopped at a key that was gone, or it is finished
         return deleted
@@ -215,6 +235,8 @@ class Map:
         """
         if not self.info.flags & numbers.F_MMAPABLE:
             raise KernelError(f"map {self.name} into memory", errno.EINVAL, "it was not made with F_MMAPABLE")
+        if self.fd < 0:  # which would be memory of no map at all
+            raise KernelError(f"map {self.name} into memory", errno.EBADF, "it is closed")
         size = (self.info.value_size + 7 & ~7) * self.info.max_entries
         size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
@@ -237,6 +259,9 @@ class Map:
             try:
                 batch = syscall.map_lookup_batch(self.fd, token, self.info.key_size, self.value_bytes, count)
             except KernelError as error:
+                if error.errno in _NO_BATCHES and token is None:
+                    yield self._one_by_one()
+                    return
                 if error.errno != errno.ENOSPC or count >= _LARGEST_BATCH:
                     raise
                 count *= 2  # a hash bucket with more elements than we made room for
@@ -246,6 +271,19 @@ class Map:
             token = batch.token
             if token is None:
                 return
+
+    def _one_by_one(self) -> syscall.Batch:
+        """All elements as one batch, from a kernel that has no batches for this kind of map."""
+        keys, values, count = bytearray(), bytearray(), 0
+        key = syscall.map_next_key(self.fd, None, self.info.key_size)
+        # Bounded: the key after one that was deleted meanwhile is the first again.
+        while key is not None and count < 2 * self.info.max_entries:
+            if (value := self.get(key)) is not None:
+                keys += key
+                values += value
+                count += 1
+            key = syscall.map_next_key(self.fd, key, self.info.key_size)
+        return syscall.Batch(bytes(keys), bytes(values), count, None)
 
 
 def _pairs(batch: syscall.Batch, key_size: int, value_bytes: int) -> Iterator[tuple[bytes, bytes]]:

@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument(
         "--committed", action="store_true", help="test what is committed, not what lies there"
     )
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     if os.geteuid() != 0:
         parser.error("needs root: it shares this machine's files with another")
     install()
