@@ -114,9 +114,10 @@ class Enforcer:
 
         A policy set that cannot be compiled or written leaves the last one in force and is reported.
         """
-        enforced = self._edit(world)
-        if enforced is None:
-            enforced = self._enforce(world)
+        with self._dataplane.images_held():
+            enforced = self._edit(world)
+            if enforced is None:
+                enforced = self._enforce(world)
         self._last = world, enforced
         self._pinned = self._pins_present()
         return enforced

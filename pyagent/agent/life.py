@@ -13,8 +13,6 @@ from msgspec.structs import replace as replaced
 
 from pyagent.agent.conditions import Surroundings, status_of
 from pyagent.agent.enforce import Enforced, Enforcer
-from pyagent.agent.lastgood import LastGood
-from pyagent.agent.late import Reporting, Watched
 from pyagent.agent.memory import give_back
 from pyagent.agent.metering import Meter
 from pyagent.agent.mirror import Mirror, Seen
@@ -37,17 +35,18 @@ _CALM: Final = 5
 
 
 class Agent:
-    """Everything that happens once the program is loaded; :meth:`live` until cancelled."""
+    """Everything that happens once the program is loaded; :meth:`live` until cancelled.
 
-    def __init__(
-        self, datastore: Watched, enforcer: Enforcer, meter_of: Callable[[Mirror], Meter],
-        state: StateDirectory, options: AgentOptions,
+    ``following``: the task that keeps ``mirror`` up to date. ``reporter``: None where nobody takes statuses.
+    """
+
+    def __init__(  # noqa: PLR0917 - what an agent consists of
+        self, mirror: Mirror, following: asyncio.Task[None], enforcer: Enforcer, meter: Meter,
+        reporter: Reporter | None, state: StateDirectory, options: AgentOptions,
     ) -> None:  # fmt: skip
         self._enforcer, self._state, self._options = enforcer, state, options
-        self._last_good = LastGood(state, options.node)
-        self._mirror = Mirror(datastore, options.node, self._last_good, kinds=options.kinds)
-        self._meter = meter_of(self._mirror)
-        self._reporter = Reporter(datastore, self._mirror) if isinstance(datastore, Reporting) else None
+        self._mirror, self._following = mirror, following
+        self._meter, self._reporter = meter, reporter
         self._enforced: Enforced | None = None
         self._observed = ""
         #: Digest of the policies in force, as this process put them there.
@@ -61,7 +60,7 @@ class Agent:
 
     async def live(self) -> None:
         """Run all tasks; if one of them fails, so does this."""
-        wanted: list[Awaitable[None]] = [self._mirror.follow(), self._hear(), self._pass_by_pass()]
+        wanted: list[Awaitable[None]] = [self._following, self._hear(), self._pass_by_pass()]
         if self._options.metrics is not None:
             pages = {
                 "/metrics": metrics(self._meter.families),
@@ -132,7 +131,7 @@ class Agent:
         self._observed = seen.digest
         if not enforced.problem:
             self._policies = seen.policies
-            await asyncio.to_thread(self._last_good.keep, self._mirror.resources())
+            await asyncio.to_thread(self._mirror.keep_good, self._mirror.resources())
         # An image that was edited in place is the same pass' once more.
         if enforced.took and enforced is not before:
             await asyncio.to_thread(give_back)

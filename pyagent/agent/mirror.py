@@ -125,6 +125,11 @@ class Mirror:
         """The resources that :attr:`world` is made of, in no order."""
         return tuple(self._resources.values())
 
+    def keep_good(self, resources: Sequence[Resource]) -> None:
+        """Keep what is in force for a later start; from any thread. Blocks for milliseconds if it changed."""
+        if self._last_good is not None:
+            self._last_good.keep(resources)
+
     @property
     def connected(self) -> bool:
         """Whether what is known is up to date as far as anybody can know."""

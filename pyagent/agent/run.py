@@ -16,12 +16,14 @@ from contextlib import contextmanager
 
 from pyagent import abi
 from pyagent.agent.enforce import Enforcer
-from pyagent.agent.late import Watched
+from pyagent.agent.lastgood import LastGood
+from pyagent.agent.late import Reporting, Watched
 from pyagent.agent.life import Agent
 from pyagent.agent.memory import be_frugal
 from pyagent.agent.metering import Meter
 from pyagent.agent.mirror import Mirror
 from pyagent.agent.options import AgentOptions
+from pyagent.agent.reporting import Reporter
 from pyagent.agent.state import OBJECTS, StateDirectory
 from pyagent.bpf import layout, loader
 from pyagent.bpf.cache import ObjectCache
@@ -48,6 +50,20 @@ async def run(datastore: Watched, options: AgentOptions) -> None:
 
 
 async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory, pins: Pins) -> None:
+    mirror = Mirror(datastore, options.node, LastGood(state, options.node), kinds=options.kinds)
+    # What is to be enforced is read while the kernel verifies what enforces it.
+    following = asyncio.create_task(mirror.follow())
+    try:
+        await _enforce(mirror, following, datastore, options, state, pins)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _enforce(  # noqa: PLR0917
+    mirror: Mirror, following: asyncio.Task[None], datastore: Watched, options: AgentOptions,
+    state: StateDirectory, pins: Pins,
+) -> None:  # fmt: skip
     image_bytes = await asyncio.to_thread(load_program, pins, options)
     with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
         enforcer = Enforcer(
@@ -59,11 +75,9 @@ async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory
             check_every=options.check_every,
             own_failsafes=options.own_failsafes(),
         )
-
-        def meter_of(mirror: Mirror) -> Meter:
-            return Meter(dataplane, state, mirror, options.rule_metrics)
-
-        await Agent(datastore, enforcer, meter_of, state, options).live()
+        meter = Meter(dataplane, state, mirror, options.rule_metrics)
+        reporter = Reporter(datastore, mirror) if isinstance(datastore, Reporting) else None
+        await Agent(mirror, following, enforcer, meter, reporter, state, options).live()
 
 
 @contextmanager

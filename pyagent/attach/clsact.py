@@ -12,11 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.tcmsg import sched_bpf
-
 from pyagent.abi import Direction
+from pyagent.attach.netlink import IPRoute, NetlinkError, sched_bpf
 from pyagent.attach.outcome import Change
 from pyagent.bpf import objects, syscall
 from pyagent.bpf.pins import Pins

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from pyagent.attach.netlink import IPRoute, NetlinkError
 from pyagent.errors import KernelError
 from pyagent.model.facts import HostFacts, InterfaceFacts, Tunnel
 

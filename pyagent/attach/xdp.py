@@ -11,9 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from pyagent.attach.netlink import IPRoute, NetlinkError
 from pyagent.attach.outcome import Change, XdpMode, XdpReport
 from pyagent.bpf import numbers, objects, syscall
 from pyagent.bpf.numbers import AttachType, LinkType

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -160,6 +161,8 @@ def agent(
 
     Runs until it is told to stop (SIGTERM, Ctrl-C); what is in force stays in force then. Needs root.
     """
+    # numpy's linear algebra is never used, and would start a thread for each CPU of the node.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pyagent.agent import CLUSTER_KINDS, KINDS, AgentOptions, LateDatastore, run  # noqa: PLC0415
     from pyagent.telemetry.address import parse_address  # noqa: PLC0415
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from hashlib import blake2b
@@ -80,7 +80,7 @@ class Dataplane:
         try:
             for spec in layout.map_specs(flows_max, self.image_bytes):
                 self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
-            for name in ("control", "images", "failsafe"):
+            for name in ("control", "failsafe"):
                 self._memory[name] = self._maps[name].memory()
         except BaseException:
             self.close()
@@ -153,7 +153,7 @@ class Dataplane:
         # Packets that began two generations ago must have ended before their side is overwritten.
         grace.wait()
         start = side * self.image_bytes
-        self._memory["images"][start : start + len(image.data)] = bytes(image.data)
+        self._images()[start : start + len(image.data)] = bytes(image.data)
         if self._read(side) != image.data:
             raise DriftError(f"image of generation {image.generation} does not read back as written")
         self._write_interfaces(interfaces, (side,))
@@ -177,7 +177,7 @@ class Dataplane:
     def walker(self) -> Walker:
         """Reads the image in force where it is. Raises DriftError if there is none."""
         start = (self.generation & 1) * self.image_bytes
-        return Walker(memoryview(self._memory["images"])[start : start + self.image_bytes])
+        return Walker(memoryview(self._images())[start : start + self.image_bytes])
 
     @property
     def edits(self) -> int:
@@ -190,7 +190,7 @@ class Dataplane:
         Each is old until one store makes it new. Returns how many were made: fewer if one of them is None.
         Raises DriftError if what was written does not read back.
         """
-        memory = memoryview(self._memory["images"])
+        memory = memoryview(self._images())
         start = (self.generation & 1) * self.image_bytes
         image = memory[start : start + self.image_bytes]
         for done in range(count):
@@ -244,9 +244,24 @@ class Dataplane:
         """Bring the interfaces up to date within the generation in force."""
         self._write_interfaces(interfaces, (0, 1))
 
+    @contextmanager
+    def images_held(self) -> Iterator[None]:
+        """Keep the images mapped meanwhile, for who works on them a lot: mapping takes two milliseconds."""
+        self._memory["images"] = self._maps["images"].memory()
+        try:
+            yield
+        finally:
+            # Unmapped once nobody looks into it any more.
+            self._memory.pop("images", None)
+
+    def _images(self) -> mmap.mmap:
+        """Both sides' images, mapped while the caller holds them: else their 16 MB would always count as
+        this process's memory."""
+        return self._memory.get("images") or self._maps["images"].memory()
+
     def _read(self, side: int) -> bytes:
         start = side * self.image_bytes
-        memory = self._memory["images"]
+        memory = self._images()
         header = dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(memory, start), strict=True))
         return bytes(memory[start : start + min(header["size"], self.image_bytes)])
 

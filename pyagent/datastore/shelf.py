@@ -145,7 +145,7 @@ class Shelf:
         """
         path = self._root / slot.relative
         content = files.read_regular(path)
-        if self._records[slot][0].partition(b"\n")[2] == content:
+        if files.read_regular(self._record_path(slot)).partition(b"\n")[2] == content:
             self.put(slot, resource)
             return
         self._write_record(slot, resource, _digest(content), _text(resource))
@@ -204,9 +204,10 @@ class Shelf:
         except (FileNotFoundError, NotADirectoryError):
             return None
         known, record = self._records.get(slot, (b"", None))
-        if known != content:
+        digest = _short_digest(content)
+        if known != digest:
             record = _parse_record(content, slot, self._record_path(slot))
-            self._records[slot] = (content, record)
+            self._records[slot] = (digest, record)
         return record
 
     def _write_record(self, slot: Slot, resource: Resource, digest: str, text: bytes) -> None:
@@ -216,7 +217,7 @@ class Shelf:
         # Not worth the wait for the disk: a record that a power failure takes is made again from the file.
         files.replace(path, content, durable=False)
         self._broken.pop(slot, None)
-        self._records[slot] = (content, _Record(resource, digest))
+        self._records[slot] = (_short_digest(content), _Record(resource, digest))
 
     def _forget(self, slot: Slot) -> None:
         files.remove(self._record_path(slot))
@@ -244,6 +245,11 @@ def _text(resource: Resource) -> bytes:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _short_digest(content: bytes) -> bytes:
+    """Stands for a record's content, which at thousands of resources is megabytes."""
+    return hashlib.sha256(content).digest()
 
 
 def _parse(content: bytes, slot: Slot, path: Path) -> tuple[Resource | None, tuple[Problem, ...]]:

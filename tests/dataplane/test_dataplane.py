@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,27 @@ def test_a_generation_in_force_reads_back_as_it_was_compiled(dataplane: Dataplan
     dataplane.apply(image, [], [SSH])
     assert dataplane.generation == image.generation
     assert dataplane.image_in_force() == image.data
+
+
+def mapped_bytes() -> int:
+    """How much of maps is mapped into this process."""
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if "bpf-map" in line]
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+    return sum(end - start for start, end in spans)
+
+
+def test_images_are_mapped_only_while_somebody_works_on_them(dataplane: Dataplane) -> None:
+    before, both = mapped_bytes(), 2 * dataplane.image_bytes
+    with dataplane.images_held():
+        dataplane.apply(image_for(dataplane), [], [SSH])
+        assert mapped_bytes() == before + both
+    dataplane.verify()
+    assert mapped_bytes() == before
+    walker = dataplane.walker()
+    assert mapped_bytes() == before + both
+    assert walker.header["generation"] == dataplane.generation
+    del walker
+    assert mapped_bytes() == before
 
 
 def test_generations_alternate_between_the_sides(dataplane: Dataplane) -> None:

@@ -78,6 +78,13 @@ def test_an_array_without_the_flag_cannot_be_mapped() -> None:
         plain.memory()
 
 
+def test_a_closed_map_is_not_taken_for_memory() -> None:
+    with Map.create(MapSpec("mapped", MapType.ARRAY, 4, 8192, 2, numbers.F_MMAPABLE)) as mapped:
+        mapped.memory().close()
+    with pytest.raises(KernelError, match="it is closed"):
+        mapped.memory()
+
+
 def test_keys_and_values_of_another_size_are_refused() -> None:
     with Map.create(MapSpec("strict", MapType.HASH, 4, 8, 10, 0)) as strict:
         with pytest.raises(DriftError, match="key has 3 bytes, not 4"):

@@ -162,8 +162,7 @@ def test_an_edited_image_that_others_change_is_put_right(
 ) -> None:
     world = WORLD.put(peer("friend"))
     enforcer.enforce(world)
-    with host.dataplane.map("images") as images:
-        memory = images.memory()
+    memory = host.dataplane.map("images").memory()
     memory[(host.dataplane.generation & 1) * host.dataplane.image_bytes + 5000] ^= 1
     memory.close()
     with caplog.at_level(logging.ERROR):

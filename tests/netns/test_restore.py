@@ -120,8 +120,7 @@ def test_a_damaged_image_in_force_is_not_taken_for_the_saved_one(host: Guarded, 
         generation = before.enforce(World.from_resources([endpoint(), ONLY_OPEN])).generation
     with enforcer(host, tmp_path) as after:
         assert after.restore().problem == ""
-    with host.dataplane.map("images") as images:
-        memory = images.memory()
+    memory = host.dataplane.map("images").memory()
     memory[(generation & 1) * host.dataplane.image_bytes + 5000] ^= 1
     memory.close()
     with enforcer(host, tmp_path) as after:
