@@ -40,8 +40,8 @@ numbers in the kernel. All take `--instance` (and `--pins`, `--state-dir`) where
 machine, and `-o json` where they show something. A pin that is missing or damaged, an interface that does
 not exist, or pins of another version of the program end in one message and exit code 1.
 
-What to do about what they show is in [tuning.md](tuning.md). Whether the node is in order at all, `hepctl node
-status` and `hepctl doctor` say ([operations.md](operations.md#is-it-in-order)).
+What to do about what they show is in [tuning.md](tuning.md). Whether the node is in order at all,
+`hepctl node status` and `hepctl doctor` say ([operations.md](operations.md#is-it-in-order)).
 
 The examples come from one node with a small flow table. Its policy:
 

@@ -91,12 +91,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if self.path.partition("?")[0] != PATH:
-            self._send(404, b"")
-        elif not (length.isascii() and length.isdecimal()) or int(length) > _BODY_MAX:
+        if not (length.isascii() and length.isdecimal()) or int(length) > _BODY_MAX:
             self._send(413, b"")
+            return
+        # Read whatever the path: closing on what was not read would reset the connection under the answer.
+        body = self.rfile.read(int(length))
+        if self.path.partition("?")[0] == PATH:
+            self._review(body)
         else:
-            self._review(self.rfile.read(int(length)))
+            self._send(404, b"")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's)
         log.debug(format, *args)
