@@ -21,6 +21,7 @@ from pyagent.model.status import PROTECTED, Condition, HostEndpointStatus, Truth
 from tests.kube.conftest import Open
 from tests.support.apiserver import ApiServer
 from tests.support.following import following
+from tests.support.own_names import OwnNames
 from tests.support.resources import host_endpoint
 
 QUICK = Pace(spread=0, rest=0, urgent=0, first_pause=0.01, longest_pause=0.05, forbidden=0.2)
@@ -154,3 +155,26 @@ async def test_an_agent_hears_nothing_of_what_other_nodes_say_of_themselves(
         assert own.resources["HostEndpoint", "h2"].status is None  # type: ignore[attr-defined]
         assert own.resources["HostEndpoint", "h1"].status["observed"] == "abc"  # type: ignore[attr-defined]
         assert whole.resources["HostEndpoint", "h2"].status["observed"] == "abc"  # type: ignore[attr-defined]
+
+
+async def test_a_cluster_stores_what_an_agent_says_and_its_generation_stays(cluster: OwnNames) -> None:
+    node = f"{cluster.mark}n1"
+    cluster.create(host_endpoint("h", node))
+    assert isinstance(cluster.inner, KubernetesDatastore)
+    mirror = Mirror(cluster.inner, node)
+    reporter = Reporter(cluster.inner, mirror, QUICK)
+    tasks = [asyncio.create_task(mirror.follow()), asyncio.create_task(reporter.follow())]
+    try:
+        await until(lambda: mirror.synced)
+        reporter.want({f"{cluster.mark}h": PROTECTED_STATUS})
+        await until(lambda: bool((mirror.endpoints[f"{cluster.mark}h"].status or {}).get("observed")))
+        reporter.want({f"{cluster.mark}h": replace(PROTECTED_STATUS, observed="def")})
+        await until(
+            lambda: HostEndpointStatus.read(mirror.endpoints[f"{cluster.mark}h"].status).observed == "def"
+        )
+        stored_one = await asyncio.to_thread(cluster.get, "HostEndpoint", "h")
+        assert stored_one.metadata.generation == 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
