@@ -15,6 +15,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pyagent.controller.settings import Environment, host_endpoint_config
+from pyagent.model.config import KubeControllersConfigurationSpec
+
 PROJECT = Path(__file__).parents[2]
 KUSTOMIZE = PROJECT / "deploy" / "kustomize"
 #: The oldest and the newest release that the schemas are at hand for.
@@ -130,6 +133,16 @@ def test_the_webhook_fails_open_and_is_found_under_the_name_its_certificate_is_f
     assert (called["port"], served["targetPort"]) == (served["port"], port["name"])
     assert f"--address=0.0.0.0:{port['containerPort']}" in container["args"]
     assert ("Deployment", "autohep-webhook") not in built(manifests, "base"), "it is a choice"
+
+
+@pytest.mark.parametrize("value", ["enabled", ""])
+def test_host_endpoints_can_be_switched_on_at_install(manifests: ModuleType, value: str) -> None:
+    objects = by_name(manifests.render("--set", f"controller.autoHostEndpoints={value}"))
+    (container,) = objects["Deployment", "autohep-controller"]["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    environment = Environment.read({key: text for key, text in given.items() if not key.startswith("HEPCTL")})
+    config = host_endpoint_config(KubeControllersConfigurationSpec(), environment)
+    assert config.auto_create == ("Enabled" if value else "Disabled")
 
 
 @pytest.mark.parametrize("name", ["autohep-controller", "autohep-webhook"])
