@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -76,8 +77,17 @@ def _plain(addresses: Iterable[str], node: Node, remark: Remark) -> tuple[str, .
     """The addresses in normal form, without prefix length or zone, each once."""
     plain: dict[str, None] = {}
     for address in addresses:
-        try:
-            plain[str(ipaddress.ip_interface(address.partition("%")[0]).ip)] = None
-        except ValueError:
+        if normal := _normal(address):
+            plain[normal] = None
+        else:
             remark(f"address ignored node={node.name} address={address!r} reason='not an IP address'")
     return tuple(plain)
+
+
+@lru_cache(maxsize=1 << 16)
+def _normal(address: str) -> str:
+    """The normal form, or nothing. Remembered, for every pass asks for every address of the cluster."""
+    try:
+        return str(ipaddress.ip_interface(address.partition("%")[0]).ip)
+    except ValueError:
+        return ""

@@ -204,8 +204,10 @@ class Board:
             before = self._endpoints.get(resource.name)
             self._endpoints[resource.name] = resource
             self._standing.put(resource)
-            if before is None or _selected_by(before) != _selected_by(resource):
+            if before is None or _place(before) != _place(resource):
                 self._selection = None
+            elif self._selection is not None and before.metadata.labels != resource.metadata.labels:
+                self._selection.relabel(resource)
         elif isinstance(resource, Profile):
             self._selection = None
 
@@ -301,9 +303,9 @@ def _is_the_same_policy(before: Resource | None, after: Resource | None) -> bool
     return (one.uid, one.generation, one.labels) == (other.uid, other.generation, other.labels)
 
 
-def _selected_by(endpoint: HostEndpoint) -> tuple[object, ...]:
-    """What decides which policies select an endpoint, and for which node."""
-    return endpoint.metadata.labels, endpoint.spec.profiles, endpoint.spec.node
+def _place(endpoint: HostEndpoint) -> tuple[object, ...]:
+    """What decides, beside its own labels, which policies select an endpoint, and for which node."""
+    return endpoint.spec.profiles, endpoint.spec.node
 
 
 def _stand_in(key: Key, stored: Mapping[str, Any], generation: int) -> Resource:

@@ -89,6 +89,8 @@ class _Follower:
         self._resync = resync
         self._mirror: dict[tuple[str, str], Resource] = {}
         self._changed = asyncio.Event()
+        #: What it is about.
+        self._news: set[tuple[str, str]] = set()
         self.synced = asyncio.Event()
 
     async def follow(self) -> None:
@@ -132,6 +134,7 @@ class _Follower:
                 # An unreadable resource stays as it is in the mirror; whoever found it unreadable has
                 # said so.
                 return
+        self._news.add(key)
         self._changed.set()
 
     async def _reconcile(self) -> None:
@@ -156,12 +159,31 @@ class _Follower:
 
     async def _pass(self, *, anew: bool) -> Report:
         self._changed.clear()
+        self._news.clear()
         began = time.monotonic()
-        state = await asyncio.to_thread(State.read, self._datastore) if anew else State(self._mirror)
+        before = self._mirror.copy()
+        state = await asyncio.to_thread(State.read, self._datastore) if anew else State(before)
         report = await asyncio.to_thread(self._reconciler.reconcile, state)
         self._meters.reconciled.observe(time.monotonic() - began)
+        self._remember(report, before)
         self._note(report)
         return report
+
+    def _remember(self, report: Report, before: Mapping[tuple[str, str], Resource]) -> None:
+        """What was written is no news when the watch tells of it, be it later or already."""
+        for action, endpoint in report.written:
+            key = (endpoint.kind, endpoint.name)
+            known = self._mirror.get(key)
+            if action is Action.DELETE:
+                is_told = known is None
+            else:
+                is_told = _means_the_same(known, endpoint)
+                if known is before.get(key):
+                    self._mirror[key] = endpoint
+            if is_told:
+                self._news.discard(key)
+        if not self._news:
+            self._changed.clear()
 
     def _note(self, report: Report) -> None:
         self._meters.count_write(HostEndpoint.KIND, WRITTEN, len(report.written))

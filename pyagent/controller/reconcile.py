@@ -55,7 +55,9 @@ class State:
     @classmethod
     def read(cls, datastore: Datastore) -> State:
         """All of them, as they are now."""
-        return cls({(kind, each.name): each for kind in KINDS for each in datastore.list(kind)[0]})
+        # Where whole objects are large, the datastore offers only what is looked at here.
+        read = getattr(datastore, "glance", datastore.list)
+        return cls({(kind, each.name): each for kind in KINDS for each in read(kind)[0]})
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is such a resource."""

@@ -24,12 +24,23 @@ class Selection:
 
     def __init__(self, endpoints: Iterable[HostEndpoint], profiles: Mapping[str, Profile]) -> None:
         listed = list(endpoints)
-        labels_of = {name: each.spec.labels_to_apply for name, each in profiles.items()}
+        self._labels_of = labels_of = {name: each.spec.labels_to_apply for name, each in profiles.items()}
+        self._row_of = {each.name: row for row, each in enumerate(listed)}
         self.nodes = sorted({each.spec.node for each in listed})
         place = {name: index for index, name in enumerate(self.nodes)}
         self._node_of = np.array([place[each.spec.node] for each in listed], dtype=np.int64)
         self._table = LabelTable([endpoint_labels(each, labels_of) for each in listed])
         self._known: dict[str, tuple[Mask, int]] = {}
+
+    def relabel(self, endpoint: HostEndpoint) -> None:
+        """An endpoint of before has other labels now, and is otherwise the same.
+
+        Only what was worked out from labels whose value changed is worked out again.
+        """
+        keys = self._table.replace(self._row_of[endpoint.name], endpoint_labels(endpoint, self._labels_of))
+        if keys:
+            self._table.forget(keys)
+            self._known.clear()
 
     def of(self, policy: Policy) -> tuple[Mask, int]:
         """The nodes on which a policy selects an endpoint, as a mask over ``nodes``; how many endpoints."""

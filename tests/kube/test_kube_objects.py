@@ -15,6 +15,7 @@ from pyagent.datastore.kubernetes import KubernetesDatastore
 from pyagent.datastore.kubernetes.decoding import decode
 from pyagent.errors import DatastoreError, ManifestError
 from pyagent.inquiry import from_datastore
+from pyagent.model import Node
 from tests.kube.conftest import Open
 from tests.support.apiserver import ApiServer, Storage
 from tests.support.apiserver.kinds import BUILT_IN, served_by
@@ -101,15 +102,27 @@ async def test_an_object_that_never_was_valid_is_reported_and_everything_else_is
         store.get("GlobalNetworkSet", "bad")
 
 
-def test_fields_of_a_newer_release_are_dropped_outside_of_rules(
+def test_fields_of_a_newer_release_are_dropped_outside_of_policies(
     lax: ApiServer, store: KubernetesDatastore
 ) -> None:
-    spec = {**policy({"action": "Allow"}), "novelty": {"a": 1}, "egress": None}
-    put(lax, "globalnetworkpolicies", "p", spec=spec, status={"conditions": []})
-    got = store.get("GlobalNetworkPolicy", "p")
-    assert got.spec.ingress[0].action == "Allow"  # type: ignore[attr-defined]
+    spec = {"nets": ["10.0.0.0/8"], "novelty": {"a": 1}}
+    put(lax, "globalnetworksets", "s", spec=spec, status={"conditions": []})
+    assert store.get("GlobalNetworkSet", "s").spec.nets == ("10.0.0.0/8",)  # type: ignore[attr-defined]
     put(lax, "felixconfigurations", "default", spec={"novelty": 1, "vxlanPort": 4790, "bpfLogLevel": "Debug"})
     assert store.get("FelixConfiguration", "default").spec.vxlan_port == 4790  # type: ignore[attr-defined]
+
+
+def test_an_unknown_field_of_a_policy_makes_it_invalid_for_it_may_mean_something_narrower(
+    lax: ApiServer, store: KubernetesDatastore
+) -> None:
+    put(lax, "globalnetworkpolicies", "p", spec={**policy({"action": "Allow"}), "egress": None})
+    assert store.get("GlobalNetworkPolicy", "p").spec.egress == ()  # type: ignore[attr-defined]
+    spec = {**policy({"action": "Allow"}), "onlyAtNight": None}
+    put(lax, "globalnetworkpolicies", "said-as-nothing", spec=spec)
+    assert store.get("GlobalNetworkPolicy", "said-as-nothing").name == "said-as-nothing"
+    put(lax, "globalnetworkpolicies", "q", spec={**policy({"action": "Allow"}), "onlyAtNight": True})
+    with pytest.raises(DatastoreError, match="onlyAtNight"):
+        store.get("GlobalNetworkPolicy", "q")
 
 
 def test_an_unknown_condition_in_a_rule_makes_the_object_invalid_for_dropping_it_would_allow_more(
@@ -123,6 +136,26 @@ def test_an_unknown_condition_in_a_rule_makes_the_object_invalid_for_dropping_it
     )
     with pytest.raises(DatastoreError, match="domains"):
         store.get("GlobalNetworkPolicy", "p")
+
+
+def test_at_a_glance_nodes_are_what_a_watch_tells_of_them(
+    server: ApiServer, store: KubernetesDatastore
+) -> None:
+    notes = {"projectcalico.org/IPv4Address": "10.0.0.1/24", "notes.example.org/text": "n" * 1000}
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+        "images": [{"names": ["a"], "sizeBytes": 1}],
+    }
+    put(server, "nodes", "n1", metadata={"name": "n1", "annotations": notes}, status=status)
+    whole, glanced = store.list("Node")[0][0], store.glance("Node")[0][0]
+    assert isinstance(whole, Node)
+    assert isinstance(glanced, Node)
+    assert whole.status.images
+    assert not glanced.status.images
+    assert whole.metadata.annotations == notes
+    assert set(glanced.metadata.annotations) == {"projectcalico.org/IPv4Address"}
+    assert glanced.status.addresses == whole.status.addresses
+    assert (glanced.metadata.uid, glanced.metadata.labels) == (whole.metadata.uid, whole.metadata.labels)
 
 
 def test_settings_of_another_agent_survive_a_write(lax: ApiServer, store: KubernetesDatastore) -> None:

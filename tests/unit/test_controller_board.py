@@ -117,6 +117,31 @@ def test_labels_of_profiles_select_as_they_do_on_the_node() -> None:
     assert write(board, 100) == {"p": "0/0"}
 
 
+def test_a_label_that_changes_counts_at_once_also_where_it_hides_a_profiles() -> None:
+    profile = Profile(
+        api_version=CALICO_V3,
+        kind="Profile",
+        metadata=Metadata(name="given"),
+        spec=ProfileSpec(labels_to_apply={"role": "web"}),
+    )
+    plain = host_endpoint("n1", "n1", profiles=["given"])
+    other = replace(plain, metadata=replace(plain.metadata, labels={"role": "db", "color": "red"}))
+    policies = [policy("web", "role == 'web'"), policy("red", "color == 'red'"), policy("all")]
+    beside = host_endpoint("n2", "n2", labels={"role": "web"})
+    board = told(profile, plain, beside, *policies)
+    write(board, 0)
+    for turn, endpoint in enumerate((other, plain, other), start=1):
+        tell(board, endpoint)
+        fresh = told(profile, endpoint, beside, *policies)
+        write(board, 1000 * turn)
+        write(fresh, 0)
+        seen, wanted = board.policies(), fresh.policies()
+        assert {key: each.selected for key, each in seen.items()} == {
+            key: each.selected for key, each in wanted.items()
+        }
+    assert {key[1]: each.selected for key, each in board.policies().items()} == {"web": 1, "red": 1, "all": 2}
+
+
 def test_a_policy_for_namespaces_or_accounts_selects_no_host() -> None:
     board = told(host_endpoint("n1", "n1"), policy("p", namespace_selector="all()"))
     assert write(board, 0) == {"p": "0/0"}

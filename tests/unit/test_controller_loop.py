@@ -175,6 +175,7 @@ async def test_a_nodes_heartbeat_causes_no_pass(monkeypatch: pytest.MonkeyPatch)
         Reconciler, "reconcile", lambda self, state: (passes.append(1), original(self, state))[1]
     )
     store = MemoryDatastore()
+    store.create(controllers_configuration(auto_create="Enabled"))
     created = store.create(node("n1", "10.0.0.1"))
     async with running(store):
         await until(lambda: len(passes) > 1)
@@ -186,6 +187,10 @@ async def test_a_nodes_heartbeat_causes_no_pass(monkeypatch: pytest.MonkeyPatch)
         assert len(passes) == before
         store.update(node("n1", labels={"x": ""}))
         await until(lambda: len(passes) > before)
+        # One for the label; what that one wrote is no news.
+        await until(lambda: "x" in store.get("HostEndpoint", "n1-auto-hep").metadata.labels)
+        await asyncio.sleep(4 * loop.BATCH_S)
+        assert len(passes) == before + 1
 
 
 async def test_a_resync_finds_what_the_watch_did_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

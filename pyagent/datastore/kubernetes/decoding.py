@@ -1,7 +1,8 @@
 """From what an API server sends to resources: fast where it can be, forgiving where that is safe.
 
-A server may be newer than this model, so fields it does not know are dropped. Except inside rules: a rule
-without one of its conditions would match more than its author said, so such an object counts as invalid.
+A server may be newer than this model, so fields it does not know are dropped. Except in what policies say:
+a rule without one of its conditions would match more than its author said, and so may a policy without one of
+its fields. Such an object counts as invalid.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ from pyagent.model import (
 )
 from pyagent.model.config import FelixConfigurationSpec
 from pyagent.model.endpoint import NodeAddress, NodeStatus
-from pyagent.model.policy import Rule
-
+from pyagent.model.policy import PolicySpec, Rule
 
 #: Whose annotations of Nodes are looked at. Others are large and change as they like.
 _READ_ANNOTATIONS: Final = "projectcalico.org/"
@@ -80,9 +80,9 @@ def identity(raw: bytes | msgspec.Raw) -> tuple[str, str, str, str]:
 def decode(raw: bytes | msgspec.Raw, kind: str, *, lean: bool = False, own_node: str = "") -> Decoded:
     """One object of ``kind``. Raises msgspec.MsgspecError only if it is not an object with metadata at all.
 
-    ``lean``: of a Node only what the controller looks at: labels, addresses, Calico's annotations. The rest is most of
-    its 15 KB, and changes with every heartbeat. ``own_node``: of other nodes' host endpoints not the status,
-    which is a third of what thousands of them take.
+    ``lean``: of a Node only what the controller looks at: labels, addresses, Calico's annotations. The rest
+    is most of its 15 KB, and changes with every heartbeat. ``own_node``: of other nodes' host endpoints not
+    the status, which is a third of what thousands of them take.
     """
     if lean and kind == Node.KIND:
         return _lean_node(raw)
@@ -150,6 +150,11 @@ def _accepted(resource: Resource) -> Resource:
 
 
 _Prune = Callable[[Any], Any]
+#: Where fields that the model does not know are kept: to be ignored by name, and to be refused by name.
+_IS_KEPT: Final[dict[type[msgspec.Struct], Callable[[str], bool]]] = {
+    FelixConfigurationSpec: is_upstream_field,
+    PolicySpec: lambda _: True,
+}
 
 
 def _known(value: Any, cls: type[msgspec.Struct]) -> Any:
@@ -173,7 +178,7 @@ def _pruner(wanted: Any) -> _Prune:
 def _prune_struct(cls: type[msgspec.Struct]) -> _Prune:
     hints = get_type_hints(cls)
     fields = {field.encode_name: hints[field.name] for field in msgspec.structs.fields(cls)}
-    keeps_upstream = cls is FelixConfigurationSpec
+    is_kept = _IS_KEPT.get(cls, _nothing)
 
     def prune(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -181,10 +186,14 @@ def _prune_struct(cls: type[msgspec.Struct]) -> _Prune:
         return {
             name: _pruner(fields[name])(item) if name in fields else item
             for name, item in value.items()
-            if item is not None and (name in fields or (keeps_upstream and is_upstream_field(name)))
+            if item is not None and (name in fields or is_kept(name))
         }
 
     return prune
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 def _prune_nothing(value: Any) -> Any:

@@ -35,6 +35,8 @@ _ATTEMPTS = 5
 _WRITER = (("fieldManager", "autohep"),)
 #: How long the end of a watch waits for its threads; in seconds.
 _FAREWELL_S = 1.0
+#: Resources and the revision of their list.
+_Listed = tuple[list[Resource], str]
 
 
 class KubernetesDatastore:
@@ -73,11 +75,11 @@ class KubernetesDatastore:
         """
         return self._list(kind, namespace or "")
 
-    def glance(self, kind: str) -> tuple[list[Resource], str]:
+    def glance(self, kind: str) -> _Listed:
         """As ``list``; of Nodes only what a watch tells, for thousands of whole ones take 300 MB."""
         return self._list(kind, "", lean=True)
 
-    def _list(self, kind: str, namespace: str, *, lean: bool = False) -> tuple[list[Resource], str]:
+    def _list(self, kind: str, namespace: str, *, lean: bool = False) -> _Listed:
         kind_directory(kind)
         try:
             objects, revision = read_all(
