@@ -54,6 +54,7 @@ test-image: preflight image ## the agent in its container, with the manifest's r
 test-resilience: preflight ## every fault under traffic, as a table, and a fault at every step of an apply (root)
 	@$(PYTHON) -m tests.resilience
 	@$(PYTHON) -m tests.sweep
+	AUTOHEP_REQUIRE_ALL=1 $(PYTHON) -m pytest -q -m slow tests/netns
 
 soak: preflight ## hours of churn in which nothing may grow: make soak MINUTES=60; plot in build/ (root)
 	@$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tests.lab.lab import HEPCTL
 from tests.netns.site import NODE, Probe, Site, endpoint, place_set, policy, rule, run, to_port
-from tests.support.apiserver.process import AGENT, PROJECT, Process
+from tests.support.apiserver.process import AGENT, PROJECT, Process, path
 
 ADDRESS, PORT = "198.18.0.2", 8001
 #: Ports of the node: one that is allowed at first, and one that the changed policy allows instead.
@@ -92,6 +92,20 @@ class ClusterSite(Site):
         self.processes.start(
             name, ["nsenter", f"--net={self.path('api')}", "--", *command], {"NO_PROXY": "*"}
         )
+
+    def begin_anew(self) -> None:
+        """Everything runs, is joined, and says and stores what it did at first."""
+        for name in ("controller-a", "controller-b"):
+            self.processes.stop(name)
+        self.cut_off(away=False)
+        self.server.ensure()
+        self.server.order("clear")
+        kept = [endpoint("eth0"), place_set("peer"), web(FIRST)]
+        self.server.order("only", paths=[path(each) for each in kept])
+        for one in kept:
+            self.server.put(one)
+        if self.processes.pid("agent") is None:
+            self.start_agent()
 
     def allow(self, port: int, **spec: Any) -> None:
         """Change the policy, without waiting for anything."""

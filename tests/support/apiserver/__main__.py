@@ -17,6 +17,15 @@ from tests.support.apiserver.journal import JournaledStorage
 from tests.support.apiserver.server import ApiServer
 from tests.support.apiserver.storage import Storage
 
+#: What a test may leave behind.
+_CLEARED = (
+    ("v1", "nodes"),
+    *(
+        ("projectcalico.org/v3", plural)
+        for plural in ("globalnetworkpolicies", "hostendpoints", "globalnetworksets")
+    ),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -68,6 +77,20 @@ def _delete(server: ApiServer, path: list[str]) -> str:
     return str(storage.delete(kind, namespace, name, {})["metadata"]["resourceVersion"])
 
 
+def _only(server: ApiServer, paths: list[list[str]]) -> int:
+    """Delete all objects of these tests' kinds but those; how many there were."""
+    kept = {tuple(path) for path in paths}
+    found = [
+        [api_version, plural, namespace, name]
+        for api_version, plural in _CLEARED
+        for namespace, name in server.storage.shelf(server.storage.kind(api_version, plural)).objects
+        if (api_version, plural, namespace, name) not in kept
+    ]
+    for each in found:
+        _delete(server, each)
+    return len(found)
+
+
 def _get(server: ApiServer, path: list[str]) -> Any:
     """The object, or nothing."""
     storage, kind, namespace, name = _place(server, path)
@@ -105,6 +128,7 @@ _ORDERS = {
     "put": _put,
     "force": _force,
     "delete": _delete,
+    "only": _only,
     "get": _get,
     "fault": _fault,
     "clear": _clear,

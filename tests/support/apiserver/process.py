@@ -56,6 +56,13 @@ class Process:
         """Thaw it."""
         self._running().send_signal(signal.SIGCONT)
 
+    def ensure(self) -> None:
+        """Have it run, whether it was killed or frozen or neither."""
+        if self._child is None:
+            self.start()
+        else:
+            self.go_on()
+
     def order(self, do: str, **what: Any) -> Any:
         """Have it do something; see __main__."""
         child = self._running()
@@ -69,19 +76,19 @@ class Process:
 
     def put(self, document: dict[str, Any]) -> str:
         """Create or change what a document says, as an administrator."""
-        return str(self.order("put", path=_path(document), body=document))
+        return str(self.order("put", path=path(document), body=document))
 
     def force(self, document: dict[str, Any]) -> str:
         """Give an object a spec that its definition would not allow."""
-        return str(self.order("force", path=_path(document), spec=document["spec"]))
+        return str(self.order("force", path=path(document), spec=document["spec"]))
 
     def delete(self, document: dict[str, Any]) -> str:
         """Delete what a document names."""
-        return str(self.order("delete", path=_path(document)))
+        return str(self.order("delete", path=path(document)))
 
     def get(self, document: dict[str, Any]) -> dict[str, Any] | None:
         """The object that a document names, or None."""
-        found: dict[str, Any] | None = self.order("get", path=_path(document))
+        found: dict[str, Any] | None = self.order("get", path=path(document))
         return found
 
     def kubeconfig(self, path: Path, token: str = ADMIN) -> Path:
@@ -99,7 +106,8 @@ class Process:
         return self._child
 
 
-def _path(document: dict[str, Any]) -> list[str]:
+def path(document: dict[str, Any]) -> list[str]:
+    """Where the object is that a document names."""
     metadata = document["metadata"]
     plural = KINDS[document["kind"]].PLURAL
     return [document["apiVersion"], plural, metadata.get("namespace", ""), metadata["name"]]
