@@ -23,7 +23,7 @@ from pyagent.bpf.pins import Pins
 from pyagent.calc import Calculator, NodeView, World, settings
 from pyagent.calc.configuration import Settings
 from pyagent.calc.view import Failsafe
-from pyagent.compiler import Image, compile_image
+from pyagent.compiler import Compiler, Image
 from pyagent.dataplane import UNKNOWN, Dataplane, Interface
 from pyagent.dataplane.seed import seed
 from pyagent.errors import AutohepError, CapacityError, DriftError, KernelError
@@ -98,6 +98,7 @@ class Enforcer:
         self._own_failsafes = own_failsafes
         self._pinned: tuple[object, ...] = ()
         self._calculator = Calculator()
+        self._compiler = Compiler()
         self._in_force: NodeView | None = None
         self._seen: dict[str, int] = {}
         self._check_every = check_every
@@ -108,6 +109,8 @@ class Enforcer:
         self._counting = Counting(dataplane, state)
         self._edits = Edits(dataplane)
         self._last: tuple[World, Enforced] | None = None
+        # What the image in force was made for, if it was.
+        self._right_for: World | None = None
 
     def enforce(self, world: World) -> Enforced:
         """Put in force what ``world`` means for this host as it is now.
@@ -117,14 +120,16 @@ class Enforcer:
         with self._dataplane.images_held():
             enforced = self._edit(world)
             if enforced is None:
+                self._right_for = None
                 enforced = self._enforce(world)
+                self._pinned = self._pins_present()
+        self._right_for = None if enforced.problem else world
         self._last = world, enforced
-        self._pinned = self._pins_present()
         return enforced
 
     def _edit(self, world: World) -> Enforced | None:
         """Do no more than edit the image in place, if all that changed are other nodes; else None."""
-        if self._last is None or self._last[0] is world or self._last[1].problem or not self._edits.possible:
+        if self._right_for in (None, world) or self._last is None or not self._edits.possible:
             return None
         moves = self._calculator.moves(world)
         if moves is None:
@@ -290,7 +295,7 @@ class Enforcer:
 
     def _compile(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> None:
         begun = time.monotonic()
-        image = compile_image(view, self._dataplane.next_generation, self._dataplane.image_bytes)
+        image = self._compiler.compile(view, self._dataplane.next_generation, self._dataplane.image_bytes)
         compiled = time.monotonic()
         interfaces = self._interfaces(view, facts, excluded)
         if not self._dataplane.generation:
@@ -309,6 +314,7 @@ class Enforcer:
             (time.monotonic() - compiled) * 1e3,
         )
         self._counting.replaced(image)
+        self._calculator.prepare()
 
     def _cover(self, view: NodeView, facts: HostFacts, excluded: dict[str, str]) -> None:
         """Tell the program of the interfaces there are, within the image in force."""

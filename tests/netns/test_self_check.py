@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyagent import abi
 from pyagent.abi import Action
 from pyagent.agent.enforce import Enforcer
 from pyagent.agent.state import StateDirectory
+from pyagent.bpf import syscall
 from pyagent.calc import World
 from tests.netns.guarded import Guarded, endpoint, guarded
 
@@ -102,7 +104,9 @@ def test_another_generation_in_force_is_put_right(host: Guarded, checking: Enfor
 
 def test_programs_taken_off_by_others_come_back(host: Guarded, checking: Enforcer) -> None:
     for link in host.pins.links():
-        link.path.unlink()
+        descriptor = syscall.obj_get(link.path)
+        syscall.link_detach(descriptor)
+        os.close(descriptor)
     reached = any(host.hosts.peer_reaches_node() for _ in range(10))  # the kernel takes its time
     assert reached, "nothing judges there any more"
     assert checking.enforce(WORLD).protected
