@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyagent import __version__
-from pyagent.agent.enforce import Enforced
+from pyagent.agent.enforce import NO_ENDPOINT, Enforced
 from pyagent.model.status import DEGRADED, PROTECTED, Condition, HostEndpointStatus, Truth
 
 #: How many interfaces or resources a message names; the rest are counted.
@@ -48,13 +48,19 @@ def status_of(endpoint: str, enforced: Enforced, around: Surroundings) -> HostEn
         generation=enforced.generation,
         interfaces=tuple(interfaces[:_LISTED]),
         unprotected=dict(sorted(failed.items())[:_LISTED]),
-        excluded=dict(sorted(enforced.excluded.items())[:_LISTED]),
+        excluded=dict(sorted(_left_out(enforced).items())[:_LISTED]),
         pressure={
             name: _rounded(percent)
             for name, percent in sorted(around.pressure.items())
             if percent > _PRESSURE
         },
     )
+
+
+def _left_out(enforced: Enforced) -> dict[str, str]:
+    """Interfaces that are not filtered, with the reason. Workloads' come and go with every pod: not those."""
+    alone = {name: why for name, why in enforced.unfiltered.items() if why == NO_ENDPOINT}
+    return {**enforced.excluded, **alone}
 
 
 def _protected(

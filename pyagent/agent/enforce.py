@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between comparisons of what the kernel holds with what was put there.
 CHECK_EVERY_S: Final = 300.0
+#: Why an interface that is not excluded is not filtered.
+NO_ENDPOINT: Final = "no host endpoint applies to it"
+OF_A_WORKLOAD: Final = "of a workload, and no host endpoint names it"
 #: What a failure of a pass is called in conditions; others come from compiling.
 _CAUSES: Final = {CapacityError: "CapacityExceeded", DriftError: "ApplyFailed", KernelError: "ApplyFailed"}
 
@@ -59,7 +62,7 @@ class Enforced:
     drifts: int = 0
     last_drift: str = ""
     covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    unfiltered: tuple[str, ...] = ()
+    unfiltered: dict[str, str] = field(default_factory=dict)
     cause: str = ""
     took: float = 0.0
 
@@ -414,9 +417,13 @@ def _covered(view: NodeView, excluded: Mapping[str, str]) -> dict[str, tuple[str
     return {endpoint: tuple(interfaces) for endpoint, interfaces in found.items()}
 
 
-def _unfiltered(facts: HostFacts, view: NodeView, excluded: Mapping[str, str]) -> tuple[str, ...]:
-    names = {each.name for each in facts.interfaces}
-    return tuple(sorted(names - view.interfaces.keys() - excluded.keys()))
+def _unfiltered(facts: HostFacts, view: NodeView, excluded: Mapping[str, str]) -> dict[str, str]:
+    """Interfaces that no endpoint applies to, and why that is as it should be."""
+    return {
+        each.name: OF_A_WORKLOAD if each.workload else NO_ENDPOINT
+        for each in sorted(facts.interfaces, key=lambda each: each.name)
+        if each.name not in view.interfaces and each.name not in excluded
+    }
 
 
 def _bridge_ports(present: tuple[links.Link, ...], view: NodeView) -> dict[str, str]:

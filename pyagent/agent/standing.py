@@ -55,7 +55,7 @@ def standing(options: AgentOptions, enforced: Enforced, observed: str, mirror: M
         ],
         "excluded": enforced.excluded,
         "uncovered": list(enforced.uncovered),
-        "unfiltered": list(enforced.unfiltered),
+        "unfiltered": enforced.unfiltered,
         "warnings": list(enforced.warnings),
     }
 

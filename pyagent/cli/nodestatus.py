@@ -66,5 +66,6 @@ def _interfaces(found: dict[str, Any]) -> Iterator[list[str]]:
     for each in found.get("xdp", ()):
         if each["mode"]:
             yield [each["name"], "ingress", f"xdp {each['mode']}", "untracked policy"]
-    for name, reason in sorted(found.get("excluded", {}).items()):
+    left_out = {**found.get("excluded", {}), **found.get("unfiltered", {})}
+    for name, reason in sorted(left_out.items()):
         yield [name, "-", "-", f"left out: {reason}"]

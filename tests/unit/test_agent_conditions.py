@@ -8,7 +8,7 @@ import pytest
 
 from pyagent.abi import Direction
 from pyagent.agent.conditions import Surroundings, status_of
-from pyagent.agent.enforce import Enforced
+from pyagent.agent.enforce import NO_ENDPOINT, OF_A_WORKLOAD, Enforced
 from pyagent.attach.outcome import Mode, Report
 from pyagent.model.status import DEGRADED, PROTECTED, HostEndpointStatus, Truth
 
@@ -100,3 +100,9 @@ def test_a_host_of_a_thousand_pods_has_a_small_status() -> None:
     status = status_of("h", enforced(*many, excluded=excluded), Surroundings())
     assert len(repr(status.wire())) < 6000
     assert "and 995 more" in protected(status)[2]
+
+
+def test_an_interface_that_no_endpoint_applies_to_is_listed_with_the_reason_and_a_pods_is_not() -> None:
+    unfiltered = {"eth1": NO_ENDPOINT, "cali1": OF_A_WORKLOAD}
+    status = status_of("h", enforced(unfiltered=unfiltered), Surroundings())
+    assert status.excluded == {"eth1": NO_ENDPOINT}
