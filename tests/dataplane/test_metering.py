@@ -63,7 +63,12 @@ def test_what_passes_come_to_is_told(meter: tuple[Meter, Node]) -> None:
     made, _ = meter
     lost = Report("eth1", 3, Direction.EGRESS, error="busy")
     kept = Report("eth0", 2, Direction.INGRESS, Mode.TCX)
-    made.passed(Enforced(4, (kept, lost), unfiltered={"dummy0": "no host endpoint applies to it"}, took=0.02, drifts=1), anew=True)
+    made.passed(
+        Enforced(
+            4, (kept, lost), unfiltered={"dummy0": "no host endpoint applies to it"}, took=0.02, drifts=1
+        ),
+        anew=True,
+    )
     made.passed(Enforced(4, (kept, lost), problem="too many", drifts=1), anew=True)
     found = scraped(made)
     assert found["autohep_interface_unprotected", (("interface", "eth1"), ("direction", "egress"))] == 1
