@@ -12,6 +12,7 @@ import re
 import signal
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,6 +33,11 @@ def tier_of(path: Path) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[passed_by_tier] = Counter()
     config.stash[skipped] = []
+    if "AUTOHEP_OBJECT_CACHE" not in os.environ:
+        # What one test has compiled the next one loads, agents that tests start included.
+        folder = TemporaryDirectory(prefix="autohep-objects-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["AUTOHEP_OBJECT_CACHE"] = folder.name
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell's background job ignores it, and so would every process that a test wants to interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
