@@ -39,7 +39,8 @@ def test_once_makes_host_endpoints_and_doing_it_again_changes_nothing(hepctl):
 def test_service_follows_changes_and_ends_cleanly_when_told_to(hepctl):
     hepctl.prepare(NODE)
     assert hepctl("controller", "--once").exit_code == 0
-    command = [sys.executable, "-c", "from pyagent.cli.main import main; main()", "-l", "error", "controller"]
+    command = [sys.executable, "-c", "from pyagent.cli.main import main; main()", "-l", "error"]
+    command += ["controller", "--metrics-address", "off"]
     environment = {**os.environ, "HEPCTL_DATASTORE": str(hepctl.store)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:

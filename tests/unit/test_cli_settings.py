@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
@@ -233,7 +232,9 @@ def test_log_level_decides_what_standard_error_shows(hepctl):
     assert "DEBUG" in loud.stderr
 
 
-def test_a_log_is_json_where_it_is_asked_for_or_in_a_cluster(hepctl):
+def test_a_log_is_json_where_it_is_asked_for_or_in_a_cluster(hepctl, monkeypatch):
+    made = []
+    monkeypatch.setattr("logging.basicConfig", lambda **settings: made.append(settings["handlers"]))
     for options, variables, is_json in (
         ((), {}, False),
         (("--log-format", "json"), {}, True),
@@ -242,5 +243,5 @@ def test_a_log_is_json_where_it_is_asked_for_or_in_a_cluster(hepctl):
         (("--log-format", "text"), {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
     ):
         hepctl(*options, "get", "nodes", env=variables)
-        (handler,) = logging.getLogger().handlers[-1:]
+        (handler,) = made.pop()
         assert isinstance(handler.formatter, JsonFormatter) is is_json
