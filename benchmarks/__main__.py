@@ -30,8 +30,8 @@ class Extent:
     verdict_rounds: int = 9
     repeat: int = 200_000
     rules: tuple[int, ...] = (1, 10, 100, 1000, 10000)
-    rounds: int = 7
-    milliseconds: int = 400
+    rounds: int = 15
+    milliseconds: int = 250
     compile_sizes: tuple[tuple[int, int], ...] = ((1000, 5000), (10000, 5000))
     changes: int = 100
     policies: tuple[int, ...] = (1, 500)

@@ -7,9 +7,11 @@ compared with is set up as its own users do it best; ``nft linear`` is what a ru
 from __future__ import annotations
 
 import ipaddress
+import os
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -17,6 +19,8 @@ from typing import Any, Final
 from pyagent import manifest
 from pyagent.agent.enforce import Enforcer
 from pyagent.agent.state import StateDirectory
+from pyagent.bpf import syscall
+from pyagent.bpf.numbers import AttachType, ProgramType
 from pyagent.calc import World
 from pyagent.model import Resource
 from tests.netns.guarded import PEER, Guarded, endpoint
@@ -27,6 +31,8 @@ PORT, DENIED = 5201, 9
 PORTS: Final = 100
 #: Rules of one policy.
 POLICY_RULES: Final = 500
+#: ``r0 = TCX_NEXT; exit``
+_PASS: Final = struct.pack("=BBhiBBhi", 0xB7, 0, 0, -1, 0x95, 0, 0, 0)
 _BASE: Final = int(ipaddress.ip_address("10.0.0.1"))
 Rules = Sequence[dict[str, Any]]
 
@@ -41,6 +47,17 @@ def peers(rules: int) -> list[tuple[str, int]]:
 def none(_host: Guarded, _rules: int) -> Iterator[None]:
     """Nothing at all."""
     yield
+
+
+@contextmanager
+def nothing(host: Guarded, _rules: int) -> Iterator[None]:
+    """A program at both hooks that lets everything pass: what any costs before it does anything."""
+    program = syscall.prog_load(ProgramType.SCHED_CLS, _PASS, "bench_nothing")
+    with ExitStack() as stack:
+        stack.callback(os.close, program)
+        for hook in (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS):
+            stack.callback(os.close, syscall.link_create(program, host.hosts.ifindex, hook))
+        yield
 
 
 @contextmanager
@@ -192,6 +209,7 @@ def _run(command: list[str], text: str = "") -> None:
 #: Name in reports -> how it is set up.
 FILTERS = {
     "none": none,
+    "empty program": nothing,
     "autohep": autohep,
     "nft best": nft_best,
     "iptables + ipset": iptables_ipset,
