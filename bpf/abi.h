@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 2
+#define ABI_VERSION 3
 
 /* Of struct flow and its keys alone: versions of the program with the same one take
  * over each other's flow tables, whatever else has changed between them. From 2 on
@@ -261,6 +261,12 @@ struct failsafe_key {
  *   row  = combine_addresses[ by_source[source class] + by_destination[destination class] ]
  *   col  = combine_l4[ by_l4[l4 class] + by_source_port[source-port class] ]
  *   cell = cells[ row * columns + col ]        -> verdicts[cell]
+ *
+ * Where a table has pages, its rows are cut into runs of PAGE_CELLS cells, the last
+ * one filled up, and equal runs are stored once:
+ *
+ *   run  = pages[ row * (runs of a row) + col / PAGE_CELLS ]
+ *   cell = cells[ run * PAGE_CELLS + col % PAGE_CELLS ]
  */
 struct image_header {
 	__u32 magic; /* IMAGE_MAGIC */
@@ -307,13 +313,18 @@ struct image_table {
 	__u32 by_l4_at;		    /* u32[l4 classes] */
 	__u32 by_source_port_at;    /* u32[source-port classes] */
 	__u32 combine_l4_at;	    /* u16[] */
-	__u32 cells_at;		    /* u16[rows * columns] */
+	__u32 cells_at; /* u16[rows * columns], or u16[runs * PAGE_CELLS] */
 	__u32 columns;
 	__u32 rows;
 	__u32 combine_addresses; /* entries */
 	__u32 combine_l4;	 /* entries */
+	__u32 pages_at; /* u16[rows * runs of a row]; 0: every cell is written out */
+	__u32 runs;	/* 0 without pages */
 	__u32 pad;
 };
+
+#define PAGE_SHIFT 6
+#define PAGE_CELLS (1 << PAGE_SHIFT)
 
 /* Outcome of a cell; the cell number is the verdict id that counters use. */
 struct verdict {
@@ -421,7 +432,7 @@ _Static_assert(sizeof(struct fragment_key) == 44, "fragment_key");
 _Static_assert(sizeof(struct failsafe_key) == 24, "failsafe_key");
 _Static_assert(sizeof(struct image_header) == 104, "image_header");
 _Static_assert(sizeof(struct image_slot) == 32, "image_slot");
-_Static_assert(sizeof(struct image_table) == 48, "image_table");
+_Static_assert(sizeof(struct image_table) == 56, "image_table");
 _Static_assert(sizeof(struct verdict) == 8, "verdict");
 _Static_assert(sizeof(struct trie6_skip) == 48, "trie6_skip");
 _Static_assert(sizeof(struct event) == 72, "event");

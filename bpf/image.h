@@ -192,7 +192,7 @@ static __always_inline struct outcome look_up(const void *image, __u64 table,
 					      const struct classes *classes)
 {
 	struct outcome outcome = {};
-	__u64 row, column, verdict;
+	__u64 row, column, columns, pages, cell, verdict;
 
 #define FIELD(name)                                                            \
 	((__u64)image_u32(                                                     \
@@ -206,8 +206,17 @@ static __always_inline struct outcome look_up(const void *image, __u64 table,
 	column += image_u32(image, FIELD(by_source_port_at) +
 					   classes->source_port * 4ULL);
 	column = image_u16(image, FIELD(combine_l4_at) + column * 2);
-	outcome.id = image_u16(
-		image, FIELD(cells_at) + (row * FIELD(columns) + column) * 2);
+	pages = FIELD(pages_at);
+	columns = FIELD(columns);
+	cell = row * columns + column;
+	if (pages) {
+		columns = (columns + PAGE_CELLS - 1) >> PAGE_SHIFT;
+		cell = image_u16(image, pages + (row * columns +
+						 (column >> PAGE_SHIFT)) *
+							2);
+		cell = cell << PAGE_SHIFT | (column & (PAGE_CELLS - 1));
+	}
+	outcome.id = image_u16(image, FIELD(cells_at) + cell * 2);
 #undef FIELD
 	verdict = image_u64(image,
 			    HEADER(image)->verdicts_at + outcome.id * 8ULL);

@@ -9,7 +9,7 @@ import struct
 from enum import IntEnum
 from typing import Final
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 #: Of flows and their keys alone: equal ones are taken over from another version.
 FLOW_LAYOUT: Final = 1
 
@@ -155,6 +155,9 @@ ADDRESS_NODE: Final = 2
 
 TRIE4_BLOCK: Final = 0x8000
 TRIE4_ROOT: Final = 65536
+#: Cells of a run in a table with pages, as a power of two.
+PAGE_SHIFT: Final = 6
+PAGE_CELLS: Final = 1 << PAGE_SHIFT
 TRIE6_CLASS: Final = 0x00000000
 TRIE6_BRANCH: Final = 0x40000000
 TRIE6_SKIP: Final = 0x80000000
@@ -185,7 +188,7 @@ FRAGMENT: Final = struct.Struct("=II")
 FAILSAFE_KEY: Final = struct.Struct("=I2sBB16s")
 IMAGE_HEADER: Final = struct.Struct("=22IQQ")
 IMAGE_SLOT: Final = struct.Struct("=7II")
-IMAGE_TABLE: Final = struct.Struct("=11I4x")
+IMAGE_TABLE: Final = struct.Struct("=13I4x")
 VERDICT: Final = struct.Struct("=BBxxI")
 IMAGE_TUNNEL: Final = struct.Struct("=BxH")
 TRIE6_SKIP_NODE: Final = struct.Struct("=QQQQIII4x")
@@ -200,5 +203,5 @@ IMAGE_HEADER_FIELDS: Final = (
 #: Field names of image_table, in order.
 IMAGE_TABLE_FIELDS: Final = (
     "by_source_at", "by_destination_at", "combine_addresses_at", "by_l4_at", "by_source_port_at",
-    "combine_l4_at", "cells_at", "columns", "rows", "combine_addresses", "combine_l4",
+    "combine_l4_at", "cells_at", "columns", "rows", "combine_addresses", "combine_l4", "pages_at", "runs",
 )  # fmt: skip

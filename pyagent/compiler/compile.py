@@ -14,14 +14,15 @@ from pyagent.abi import TableKind
 from pyagent.calc.view import EndpointView, NodeView, PodToHost, TableView
 from pyagent.compiler.canvas import Cells, blocks, present
 from pyagent.compiler.edit import BLOCK_BYTES, SPARE_BLOCKS, SPARE_BYTES6, Editor, Room
-from pyagent.compiler.image import Image, Layout, seal
+from pyagent.compiler.image import IMAGE_BYTES, Image, Layout, seal
 from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, fragment_cells, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
 from pyagent.compiler.outline import outline
+from pyagent.compiler.pages import Paged
 from pyagent.compiler.painted import Paintings, table_key
 from pyagent.compiler.plan import Plan, policies
 from pyagent.compiler.refine import AddressClasses
-from pyagent.compiler.table import Fields, Table, compile_table, side_bits
+from pyagent.compiler.table import DENSE_BYTES, Budget, Fields, Table, compile_table, side_bits
 from pyagent.compiler.trie4 import build_trie4
 from pyagent.compiler.trie6 import Trie6
 from pyagent.errors import CapacityError
@@ -32,16 +33,22 @@ _POD_FLAGS: Final = {
     PodToHost.DROP: abi.IMAGE_POD_TO_HOST_DROP,
 }
 _UNTRACKED: Final = {TableKind.UNTRACKED_INGRESS, TableKind.UNTRACKED_EGRESS}
+#: Bytes of a table's cells beyond which they are in pages where the image is too large else.
+SMALL_BYTES: Final = 16 << 10
 #: Protocols that have NodePorts, by their row in the bitmaps.
 _NODE_PORT_ROWS: Final = {6: 0, 17: 1, 132: 2}
 
 
-def compile_image(view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES) -> Image:
+def compile_image(
+    view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES, dense: int = DENSE_BYTES
+) -> Image:
     """Compile all tables of a node into one image of at most ``limit`` bytes.
 
-    Raises CapacityError, naming the policy that costs most, if it does not fit; nothing is ever left out.
+    ``dense``: bytes of a table's cells beyond which they are in pages; where the image would be too large
+    else, nearly all are. Raises CapacityError, naming the policy that costs most, if it does not fit; nothing
+    is ever left out.
     """
-    return Compiler().compile(view, generation, limit)
+    return Compiler(dense).compile(view, generation, limit)
 
 
 class Compiler:
@@ -50,7 +57,8 @@ class Compiler:
     The images are those of :func:`compile_image`, byte for byte. Not for use from several threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dense: int = DENSE_BYTES) -> None:
+        self._dense = dense
         self._addresses = AddressClasses()
         self._paintings = Paintings()
 
@@ -66,9 +74,15 @@ class Compiler:
                 gc.enable()
 
     def _compile(self, view: NodeView, generation: int, limit: int) -> Image:
-        plan = Plan(view)
+        plan, kept = Plan(view), (self._addresses, self._paintings)
         try:
-            return _Compilation(view, plan, generation, limit, (self._addresses, self._paintings)).run()
+            try:
+                return _Compilation(view, plan, generation, Budget(limit, self._dense), kept).run()
+            except CapacityError as error:
+                if error.what != IMAGE_BYTES:
+                    raise
+            small = Budget(limit, min(self._dense, SMALL_BYTES))
+            return _Compilation(view, plan, generation, small, kept).run()
         except CapacityError as error:
             culprit = plan.costliest(
                 networks=any(word in error.what for word in ("address", "IPv4", "bytes"))
@@ -84,11 +98,11 @@ class _Compilation:
         view: NodeView,
         plan: Plan,
         generation: int,
-        limit: int,
+        budget: Budget,
         kept: tuple[AddressClasses, Paintings],
     ) -> None:
-        self._view, self._plan, self._generation, self._limit = view, plan, generation, limit
-        self._layout = Layout(limit)
+        self._view, self._plan, self._generation, self._budget = view, plan, generation, budget
+        self._layout = Layout(budget.limit)
         self._outcomes = Outcomes()
         self._outcomes.number(NO_MATCH)
         self._addresses, self._paintings = kept
@@ -210,7 +224,7 @@ class _Compilation:
         key = table_key(view)
         known = self._tables.get(key)
         if known is None:
-            table = compile_table(view, self._plan, self._fields, self._limit, self._paintings)
+            table = compile_table(view, self._plan, self._fields, self._budget, self._paintings)
             known = self._tables[key] = self._add_table(table), _statistics(view, table)
         return known
 
@@ -225,22 +239,28 @@ class _Compilation:
             "by_source_port_at": layout.add(table.by_source_port),
             "combine_l4_at": layout.add(table.combine_l4),
             "cells_at": layout.add(cells),
-            "columns": cells.shape[1],
-            "rows": cells.shape[0],
+            "columns": table.cells.shape[1],
+            "rows": table.cells.shape[0],
             "combine_addresses": len(table.combine_addresses),
             "combine_l4": len(table.combine_l4),
+            "pages_at": 0,
+            "runs": 0,
         }
+        if isinstance(table.cells, Paged):
+            fields["pages_at"] = layout.add(table.cells.pages.astype(np.uint16))
+            fields["runs"] = len(cells)
         return layout.add(abi.IMAGE_TABLE.pack(*(fields[name] for name in abi.IMAGE_TABLE_FIELDS)))
 
     def _verdict_cells(self, table: Table) -> Cells:
-        """The table's cells in verdict ids of the whole image."""
+        """The table's cells, or its runs of them, in verdict ids of the whole image."""
+        own = table.cells.runs if isinstance(table.cells, Paged) else table.cells
         mapping = np.zeros(len(table.outcomes), dtype=np.uint16)
-        for number in present(table.cells):
+        for number in present(own):
             verdict = self._outcomes.number(table.outcomes[number])
             _check_at_most("verdicts", verdict + 1, abi.VERDICTS_MAX)
             mapping[number] = verdict
-        cells = np.empty(table.cells.shape, dtype=np.uint16)
-        for part, numbers in zip(blocks(cells), blocks(table.cells), strict=True):
+        cells = np.empty(own.shape, dtype=np.uint16)
+        for part, numbers in zip(blocks(cells), blocks(own), strict=True):
             np.take(mapping, numbers, out=part, mode="clip")
         return cells
 

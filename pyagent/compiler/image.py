@@ -25,6 +25,8 @@ COMPILED_AT: Final = HASH_AT - 8
 EDITS_AT: Final = COMPILED_AT - 4
 #: An image is hashed in pieces, so that a change of one does not mean reading all.
 PAGE: Final = 4096
+#: What an image that is too large has too many of.
+IMAGE_BYTES: Final = "image bytes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,7 @@ class Layout:
     def finish(self) -> bytearray:
         """All sections in one piece; lets go of each as it is copied."""
         if self.size > self._limit:
-            raise CapacityError("image bytes", self.size, self._limit)
+            raise CapacityError(IMAGE_BYTES, self.size, self._limit)
         whole = bytearray(self.size)
         while self._parts:
             place, section = self._parts.pop()

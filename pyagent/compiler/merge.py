@@ -7,24 +7,33 @@ from hashlib import sha256
 
 import numpy as np
 
+from pyagent.abi import PAGE_CELLS
 from pyagent.compiler.canvas import Cells
 from pyagent.compiler.intervals import Ints, distinct
+from pyagent.compiler.pages import Pager, Pages, cells_of
 from pyagent.errors import CapacityError
 
 #: Cells of a column that are compared first; most columns differ there already.
 SAMPLE = 64
 #: Columns that are turned over at a time.
 LINES = 256
+#: Cells of distinct rows that are kept as they are; those of further rows are kept in pages.
+WHOLE_CELLS = 4 << 20
+#: As many cells have the bytes of a page's number.
+_PAGE_NUMBER = 2
 
 
 class Merger:
     """Takes a table's rows piece by piece and keeps each distinct one once; ``cells_max`` bounds what it
-    keeps."""
+    keeps: cells, and numbers of pages for those beyond ``whole_max``."""
 
-    def __init__(self, cells_max: int) -> None:
-        self._cells_max = cells_max
+    def __init__(self, cells_max: int, whole_max: int = WHOLE_CELLS) -> None:
+        self._cells_max, self._whole_max = cells_max, whole_max
         self._numbers: dict[bytes, int] = {}
         self._parts: list[Cells] = []
+        self._paged: list[Pages] = []
+        self._pager = Pager(cells_max)
+        self._columns = self._whole = 0
         self._rows: list[int] = []
 
     def add(self, cells: Cells) -> None:
@@ -36,11 +45,20 @@ class Merger:
             if number == known:
                 fresh.append(index)
             self._rows.append(number)
+        self._columns = cells.shape[1]
         if fresh:
-            self._parts.append(cells[fresh])
-        kept = len(self._numbers) * cells.shape[1]
+            self._keep(cells[fresh])
+        numbers = sum(each.size for each in self._paged)
+        kept = self._whole + _PAGE_NUMBER * numbers + PAGE_CELLS * len(self._pager)
         if kept > self._cells_max:
             raise CapacityError("cells of a table while it is painted", kept, self._cells_max)
+
+    def _keep(self, cells: Cells) -> None:
+        if self._paged or self._whole + cells.size > self._whole_max:
+            self._paged.append(self._pager.add(cells))
+        else:
+            self._whole += cells.size
+            self._parts.append(cells)
 
     @property
     def rows(self) -> Ints:
@@ -49,8 +67,8 @@ class Merger:
 
     def columns(self) -> tuple[Ints, Ints]:
         """(number of each column among the distinct ones, first column of each number)."""
-        of = np.zeros(self._parts[0].shape[1], dtype=np.int64)
-        for part in self._parts:
+        of = np.zeros(self._columns, dtype=np.int64)
+        for part in self.parts():
             # Columns that differ from all others already need no further look.
             open_ = np.flatnonzero(np.bincount(of)[of] > 1)
             of *= len(of)
@@ -60,10 +78,18 @@ class Merger:
         of = np.fromiter((ids.setdefault(number, len(ids)) for number in of.tolist()), np.int64, len(of))
         return of, np.unique(of, return_index=True)[1]
 
-    def take(self) -> Iterator[Cells]:
-        """The distinct rows, piece by piece; each piece is let go of."""
-        while self._parts:
-            yield self._parts.pop(0)
+    @property
+    def distinct_rows(self) -> int:
+        """How many rows there are, each counted once."""
+        return len(self._numbers)
+
+    def parts(self) -> Iterator[Cells]:
+        """The distinct rows, piece by piece."""
+        yield from self._parts
+        if self._paged:
+            runs = self._pager.runs()
+            for pages in self._paged:
+                yield cells_of(pages, runs, self._columns)
 
 
 def _equal_columns(cells: Cells, columns: Ints) -> Ints:

@@ -14,6 +14,7 @@ from pyagent.calc.view import TableView
 from pyagent.compiler.canvas import Cells, Place
 from pyagent.compiler.intervals import Bits, Ints
 from pyagent.compiler.outcome import Outcome
+from pyagent.compiler.pages import Paged
 
 #: Bytes of cells beyond which they are painted anew: the agent's memory counts more.
 KEPT_BYTES: Final = 4 << 20
@@ -28,23 +29,31 @@ class Recipe:
     key: tuple[object, ...]
     places: list[list[Place]]
     digest: bytes
+    dense: int
 
     @classmethod
     def of(
-        cls, view: TableView, places: list[list[Place]], bits: Sequence[Bits], choices: Sequence[Ints]
+        cls,
+        view: TableView,
+        places: list[list[Place]],
+        bits: Sequence[Bits],
+        choices: Sequence[Ints],
+        dense: int,
     ) -> Recipe:
         """The recipe for rows and columns that satisfy conditions as ``bits`` say; ``choices``: the columns
-        of later fragments."""
+        of later fragments; ``dense``: bytes of cells beyond which they are in pages."""
         found = blake2b(digest_size=16)
         arrays: list[npt.NDArray[Any]] = [*bits, *choices]
         for array in arrays:
             found.update(repr(array.shape).encode())
             found.update(array.tobytes())
-        return cls(view, table_key(view), places, found.digest())
+        return cls(view, table_key(view), places, found.digest(), dense)
 
     def is_same(self, other: Recipe) -> bool:
         """Whether both give the same cells."""
-        return (self.key, self.digest, self.places) == (other.key, other.digest, other.places)
+        return (self.key, self.digest, self.dense, self.places) == (
+            other.key, other.digest, other.dense, other.places,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Painted:
 
     of_rows: Ints
     of_columns: Ints
-    cells: Cells
+    cells: Cells | Paged
     outcomes: list[Outcome]
 
 

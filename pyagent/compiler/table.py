@@ -16,6 +16,7 @@ from pyagent.compiler.intervals import Bits, Classes, Ints, distinct
 from pyagent.compiler.layer4 import DETAILED, PORT_BASES
 from pyagent.compiler.merge import Merger
 from pyagent.compiler.outcome import Outcome, Outcomes
+from pyagent.compiler.pages import Paged
 from pyagent.compiler.paint import number_in_order, paint
 from pyagent.compiler.painted import Painted, Paintings, Recipe
 from pyagent.compiler.plan import Numbering, Plan, SideKey, policies
@@ -24,6 +25,8 @@ from pyagent.errors import CapacityError
 
 #: Cells painted at a time: few enough for the cache, many enough that Python's share does not matter.
 PIECE_CELLS: Final = 8 << 20
+#: Bytes of a table's cells up to which each is written out; beyond, they are in pages.
+DENSE_BYTES: Final = 2 << 20
 #: Cells kept until equal columns are merged; two bytes each.
 KEEP_CELLS: Final = 32 << 20
 #: Cells painted in all; bounds the time that a policy beyond the limits can cost.
@@ -57,7 +60,7 @@ class Table:
     by_l4: Words
     by_source_port: Words
     combine_l4: npt.NDArray[np.uint16]
-    cells: Cells
+    cells: Cells | Paged
     outcomes: list[Outcome]
     painted: tuple[int, int]
 
@@ -74,8 +77,17 @@ def side_bits(sides: Iterable[SideKey], classes: Classes) -> Bits:
     return rows
 
 
-def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int, kept: Paintings) -> Table:
-    """Compile one table; ``limit``: bytes that any of its sections may take. ``kept``: see there."""
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """``limit``: bytes that any section of a table may take. ``dense``: bytes of its cells beyond which they
+    are in pages."""
+
+    limit: int
+    dense: int
+
+
+def compile_table(view: TableView, plan: Plan, fields: Fields, budget: Budget, kept: Paintings) -> Table:
+    """Compile one table within ``budget``. ``kept``: see there."""
     addresses: Numbering[int] = Numbering()
     layer4: Numbering[int] = Numbering()
     places: dict[int, list[Place]] = {
@@ -83,14 +95,18 @@ def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int, kept:
         for policy in policies(view)
         for rule in policy.rules
     }
-    columns = _columns(layer4.keys(), plan, fields, limit)
-    rows = _Rows(addresses.keys(), plan, fields, limit)
+    columns = _columns(layer4.keys(), plan, fields, budget.limit)
+    rows = _Rows(addresses.keys(), plan, fields, budget.limit)
     choices = [
         _fragment_columns(protocol, columns, classes)
         for protocol, classes in zip(DETAILED, fields.fragments, strict=True)
     ]
-    recipe = Recipe.of(view, list(places.values()), (rows.holds, columns.holds), choices)
-    painted = kept.find(recipe) or _paint(view, rows.holds, columns, places, choices)
+    recipe = Recipe.of(view, list(places.values()), (rows.holds, columns.holds), choices, budget.dense)
+    painted = kept.find(recipe)
+    if painted is None:
+        merger, outcomes = _paint(view, rows.holds, columns, places, choices)
+        of_columns, chosen = merger.columns()
+        painted = Painted(merger.rows, of_columns, _gather(merger, chosen, budget), outcomes)
     kept.keep(recipe, painted)
     by_l4, combine_l4 = _layer4_index(columns, painted.of_columns)
     return Table(
@@ -108,7 +124,7 @@ def compile_table(view: TableView, plan: Plan, fields: Fields, limit: int, kept:
 
 def _paint(
     view: TableView, holds: Bits, columns: Product, places: dict[int, list[Place]], choices: list[Ints]
-) -> Painted:
+) -> tuple[Merger, list[Outcome]]:
     """Paint so many rows at a time that they stay in the processor's cache, and keep the distinct ones."""
     outcomes = Outcomes()
     number_in_order(view, outcomes)
@@ -126,15 +142,22 @@ def _paint(
         paint(view, canvas, lambda rule: places[id(rule)])
         canvas.favourable(choices, cells[:, width:])
         merger.add(cells)
-    of_columns, kept = merger.columns()
-    return Painted(merger.rows, of_columns, _gather(merger, kept), outcomes.all)
+    return merger, outcomes.all
 
 
-def _gather(merger: Merger, columns: Ints) -> Cells:
-    """The distinct rows with the given columns."""
-    cells = np.empty((int(merger.rows.max()) + 1, len(columns)), dtype=np.uint16)
+def _gather(merger: Merger, columns: Ints, budget: Budget) -> Cells | Paged:
+    """The distinct rows with the given columns; written out, if that is within the budget, or if not even
+    pages have room for so many runs."""
+    size = 2 * merger.distinct_rows * len(columns)
+    if size > budget.dense:
+        try:
+            return Paged.of((part[:, columns] for part in merger.parts()), len(columns))
+        except CapacityError:
+            if size > budget.limit:
+                raise
+    cells = np.empty((merger.distinct_rows, len(columns)), dtype=np.uint16)
     low = 0
-    for part in merger.take():
+    for part in merger.parts():
         np.take(part, columns, axis=1, out=cells[low : low + len(part)], mode="clip")
         low += len(part)
     return cells

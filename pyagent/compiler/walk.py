@@ -110,12 +110,20 @@ class Walker:
         row = self._u16[table["combine_addresses_at"] // 2 + pair]
         pair = self._u32[table["by_l4_at"] // 4 + l4] + self._u32[table["by_source_port_at"] // 4 + port]
         column = self._u16[table["combine_l4_at"] // 2 + pair]
-        verdict = self._u16[table["cells_at"] // 2 + row * table["columns"] + column]
+        verdict = self._u16[table["cells_at"] // 2 + self._cell(table, row, column)]
         action, flags, rule = abi.VERDICT.unpack_from(
             self._bytes, header["verdicts_at"] + verdict * abi.VERDICT.size
         )
         log = bool(flags & abi.VERDICT_LOG)
         return Walked(Action(action), verdict, rule, log, source, destination, l4, port, row, column)
+
+    def _cell(self, table: dict[str, int], row: int, column: int) -> int:
+        if not table["pages_at"]:
+            return row * table["columns"] + column
+        width = (table["columns"] + abi.PAGE_CELLS - 1) >> abi.PAGE_SHIFT
+        page = row * width + (column >> abi.PAGE_SHIFT)
+        run = self._u16[table["pages_at"] // 2 + page]
+        return run << abi.PAGE_SHIFT | column & (abi.PAGE_CELLS - 1)
 
     def _table(self, at: int) -> dict[str, int]:
         return dict(zip(abi.IMAGE_TABLE_FIELDS, abi.IMAGE_TABLE.unpack_from(self._bytes, at), strict=True))

@@ -106,16 +106,22 @@ class Held:
         tables = [
             {
                 "table": kind.name.lower(),
-                "form": "dense",
+                "form": "pages" if table["pages_at"] else "dense",
                 "rows": table["rows"],
                 "columns": table["columns"],
-                "bytes": 2
-                * (table["rows"] * table["columns"] + table["combine_addresses"] + table["combine_l4"]),
+                "bytes": 2 * (_cells(table) + table["combine_addresses"] + table["combine_l4"]),
                 "rules": rules.get((slot, kind.name.lower())),
             }
             for kind, table in self.walker.slot_tables(slot).items()
         ]
         return {"slot": slot, "name": self.endpoint_name(slot), "tables": tables}
+
+
+def _cells(table: dict[str, int]) -> int:
+    """How many u16 a table has for its cells, numbers of runs included."""
+    if not table["pages_at"]:
+        return table["rows"] * table["columns"]
+    return table["runs"] * abi.PAGE_CELLS + table["rows"] * -(-table["columns"] // abi.PAGE_CELLS)
 
 
 def _metadata_of(generation: int, directory: Path) -> tuple[dict[str, Any] | None, str]:

@@ -13,6 +13,7 @@ from pyagent.abi import Direction, Reason
 from pyagent.calc import World, node_view
 from pyagent.compiler import compile_image
 from pyagent.compiler.pipeline import Judged, Pipeline
+from pyagent.compiler.table import DENSE_BYTES
 from pyagent.model import Resource
 from pyagent.model.policy import Rule
 from pyagent.reference import Decision, Evaluator, FlowState
@@ -34,7 +35,9 @@ class Engines:
     def __init__(self, world: RandomWorld, generation: int = 1) -> None:
         self.reference = Evaluator(world.resources, world.facts)
         self.view = node_view(World.from_resources(world.resources), world.facts)
-        self.image = compile_image(self.view, generation)
+        # Every third world has its tables in pages, as only large ones have otherwise.
+        dense = 0 if world.seed % 3 == 0 else DENSE_BYTES
+        self.image = compile_image(self.view, generation, dense=dense)
         self.pipeline = Pipeline(self.image, self.view, world.facts)
         self._keys = {
             (ref.kind, ref.owner, ref.direction, ref.index): ref.key
