@@ -165,9 +165,9 @@ class Enforcer:
             if self._in_force is not None:
                 view = _as_in_force(view, self._in_force)
                 self._cover(view, facts, excluded)
+        reports = self._attach(view, facts, excluded)
         self._save()
         self._keep_for_boot(view, configured)
-        reports = self._attach(view, facts, excluded)
         for warning in view.warnings:
             if warning not in self._seen:
                 log.warning("policy warning=%r", warning)

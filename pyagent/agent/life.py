@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Changes within this time are one pass; seconds.
 _SETTLE_S: Final = 0.02
+#: The same of interfaces: until its pass, nobody filters what has come.
+_SETTLE_INTERFACES_S: Final = 0.005
 #: Seconds between looks at how full maps are.
 _PRESSURE_EVERY_S: Final = 60.0
 #: Percent points that a map's fill must fall by to be told as less: one that moves around a step is not news.
@@ -79,7 +81,7 @@ class Agent:
             self._meter.close()
 
     async def _hear(self) -> None:
-        async with Changes() as changes:
+        async with Changes(_SETTLE_INTERFACES_S) as changes:
             async for _ in changes:
                 self._heard = True
                 self._mirror.changed.set()
@@ -111,7 +113,8 @@ class Agent:
                 if not self._mirror.synced or await self._is_disturbed():
                     return
             else:
-                await asyncio.sleep(_SETTLE_S)
+                if not self._heard:  # what netlink tells has settled by then
+                    await asyncio.sleep(_SETTLE_S)
                 return
             self._tell()
 

@@ -67,17 +67,23 @@ class Filter:
 
 
 class Clsact:
-    """One netlink conversation about filters. Use it as a context manager; it blocks."""
+    """One netlink conversation about filters, begun when needed. Use it as a context manager; it blocks."""
 
     def __init__(self, pins: Pins) -> None:
         self._pins = pins
-        self._netlink = IPRoute()
+        self._begun: IPRoute | None = None
+
+    @property
+    def _netlink(self) -> IPRoute:
+        self._begun = self._begun or IPRoute()
+        return self._begun
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._netlink.close()
+        if self._begun is not None:
+            self._begun.close()
 
     def interfaces(self) -> set[int]:
         """Return the indices of interfaces that have the clsact queueing discipline."""

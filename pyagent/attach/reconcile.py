@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyagent.abi import Direction
@@ -16,6 +16,11 @@ from pyagent.attach.outcome import Change, Mode, Report
 from pyagent.bpf import objects, syscall
 from pyagent.bpf.pins import Pins
 from pyagent.errors import AutohepError, KernelError
+
+#: A hook: interface index and direction.
+Place = tuple[int, Direction]
+#: Which function it is to run: direction, and whether frames begin with the IP header.
+Kind = tuple[Direction, bool]
 
 #: Function of the firewall by direction and by whether frames begin with the IP header.
 PROGRAMS: Final = {
@@ -37,6 +42,15 @@ class Want:
     layer3: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How a hook was left: what it runs, as (program id, link id), which program is ours, the report."""
+
+    runs: list[tuple[int, int]]
+    program: int
+    report: Report
+
+
 class Reconciler:
     """Keeps our programs attached. It blocks: call it from a thread, and from one at a time.
 
@@ -49,9 +63,10 @@ class Reconciler:
         self.pins = pins
         self.mode = mode or (Mode.TCX if tcx.available() else Mode.CLSACT)
         self._has_tcx = self.mode is Mode.TCX or tcx.available()
-        self._attached: set[tuple[int, Direction]] = set()
-        self._moves: Counter[tuple[int, Direction]] = Counter()
-        self._order: dict[tuple[int, Direction], list[int]] = {}
+        self._standing: dict[Place, _Standing] = {}
+        self._moves: Counter[Place] = Counter()
+        #: Whether filters of an earlier run in the other mode may still be there.
+        self._looked_for_filters = False
 
     def reconcile(self, wanted: Iterable[Want]) -> list[Report]:
         """Attach to all of ``wanted`` and to nothing else; one report per interface and direction.
@@ -63,20 +78,15 @@ class Reconciler:
         try:
             with Clsact(self.pins) as clsact:
                 self._adopt_links()
-                holders = clsact.interfaces()
-                reports = [
-                    self._one(clsact, holders, want, direction, programs[direction, want.layer3])
-                    for want in wants
-                    for direction in Direction
-                ]
+                holders = clsact.interfaces() if self._may_have_filters() else set()
+                reports = self._all(clsact, holders, wants, programs)
                 self._collect(clsact, holders, {want.ifindex for want in wants})
         finally:
-            for fd in programs.values():
+            for fd, _ in programs.values():
                 os.close(fd)
         if all(report.attached for report in reports):
             self._forget_other_versions()
-        self._attached = {(report.ifindex, report.direction) for report in reports if report.attached}
-        self._order = self._present_order()
+        self._looked_for_filters = True
         return reports
 
     def disturbed(self) -> bool:
@@ -84,25 +94,49 @@ class Reconciler:
 
         One system call a hook. Only tcx needs it: netlink announces what happens to clsact.
         """
-        try:
-            return self._order != self._present_order()
-        except KernelError:  # an interface is gone
-            return True
+        return self.mode is Mode.TCX and any(
+            _runs(*place) != standing.runs for place, standing in self._standing.items()
+        )
 
-    def _present_order(self) -> dict[tuple[int, Direction], list[int]]:
-        if self.mode is not Mode.TCX:
-            return {}
-        return {
-            (ifindex, direction): tcx.programs(ifindex, direction) for ifindex, direction in self._attached
-        }
+    def _all(
+        self, clsact: Clsact, holders: set[int], wants: list[Want], programs: dict[Kind, tuple[int, int]]
+    ) -> list[Report]:
+        """Attach to the new ones first: nobody filters them yet."""
+        pinned = {(pin.ifindex, pin.direction) for pin in self.pins.links()}
+        standing: dict[Place, _Standing] = {}
+        for want in sorted(wants, key=lambda want: (want.ifindex, Direction.INGRESS) in self._standing):
+            for direction in Direction:
+                place = want.ifindex, direction
+                fd, program = programs[direction, want.layer3]
+                still = self._still(place, program) if place in pinned else None
+                if still is not None:
+                    report = replace(still.report, interface=want.interface, change=Change.NONE)
+                else:
+                    report = self._one(clsact, holders, want, direction, fd)
+                standing[place] = _Standing(still.runs if still else _runs(*place), program, report)
+        self._standing = {place: left for place, left in standing.items() if left.report.attached}
+        return [standing[want.ifindex, direction].report for want in wants for direction in Direction]
 
-    def _open_programs(self) -> dict[tuple[Direction, bool], int]:
-        opened: dict[tuple[Direction, bool], int] = {}
+    def _still(self, place: Place, program: int) -> _Standing | None:
+        """How the hook was left, if it is so still and nothing is to be done: by one system call."""
+        standing = self._standing.get(place)
+        if self.mode is not Mode.TCX or standing is None or standing.program != program:
+            return None
+        return standing if standing.runs == _runs(*place) else None
+
+    def _may_have_filters(self) -> bool:
+        return self.mode is Mode.CLSACT or not self._looked_for_filters or bool(self.pins.qdiscs())
+
+    def _open_programs(self) -> dict[Kind, tuple[int, int]]:
+        """Descriptor and id of each program."""
+        opened: dict[Kind, tuple[int, int]] = {}
         try:
             for key, name in PROGRAMS.items():
-                opened[key] = syscall.obj_get(self.pins.program(name))
+                fd = syscall.obj_get(self.pins.program(name))
+                opened[key] = fd, 0
+                opened[key] = fd, objects.program_info(fd).id
         except KernelError:
-            for fd in opened.values():
+            for fd, _ in opened.values():
                 os.close(fd)
             raise
         return opened
@@ -121,7 +155,7 @@ class Reconciler:
                 change = Change.REPAIRED if change is Change.NONE else change
         except AutohepError as error:
             return Report(want.interface, want.ifindex, direction, error=str(error))
-        if change is Change.ATTACHED and place in self._attached:
+        if change is Change.ATTACHED and place in self._standing:
             change = Change.REPAIRED
         return Report(want.interface, want.ifindex, direction, self.mode, change, tuple(before))
 
@@ -178,5 +212,14 @@ class Reconciler:
                 for direction in Direction:
                     clsact.detach(ifindex, direction)
                 clsact.remove_qdisc(ifindex)
-        for ifindex in set(self.pins.qdiscs()) - clsact.interfaces():
-            self.pins.qdisc(ifindex).unlink(missing_ok=True)
+        if marked := set(self.pins.qdiscs()):
+            for ifindex in marked - clsact.interfaces():
+                self.pins.qdisc(ifindex).unlink(missing_ok=True)
+
+
+def _runs(ifindex: int, direction: Direction) -> list[tuple[int, int]]:
+    """What a tcx hook runs; nothing where the interface is gone, or there is no tcx."""
+    try:
+        return syscall.prog_query(ifindex, tcx.ATTACH_TYPE[direction])
+    except KernelError:
+        return []

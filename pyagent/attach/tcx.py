@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import Final
 
 from pyagent.abi import Direction
@@ -20,6 +21,9 @@ from pyagent.errors import KernelError
 
 ATTACH_TYPE: Final = {Direction.INGRESS: AttachType.TCX_INGRESS, Direction.EGRESS: AttachType.TCX_EGRESS}
 _LOOPBACK: Final = 1
+#: Seconds that the kernel is given to free a link that nobody holds any more, and between looks.
+_FREED_WITHIN_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.0005
 #: r0 = TC_ACT_SHOT; exit
 _DROP: Final = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -68,11 +72,6 @@ def before_ours(pins: Pins, ifindex: int, direction: Direction) -> list[int]:
     return before
 
 
-def programs(ifindex: int, direction: Direction) -> list[int]:
-    """Return the ids of all programs at this hook, in their order."""
-    return [program for program, _ in syscall.prog_query(ifindex, ATTACH_TYPE[direction])]
-
-
 def move_first(pins: Pins, ifindex: int, direction: Direction, program_fd: int) -> None:
     """Put our program before all others again.
 
@@ -111,11 +110,43 @@ def is_stale(pin: LinkPin) -> bool:
 
 
 def _attach(pins: Pins, ifindex: int, direction: Direction, program_fd: int) -> None:
-    fd = syscall.link_create(program_fd, ifindex, ATTACH_TYPE[direction], numbers.F_BEFORE)
+    fd = _link(ifindex, direction, program_fd)
     try:
         syscall.obj_pin(fd, pins.link(ifindex, direction))
     finally:
         os.close(fd)
+
+
+def _link(ifindex: int, direction: Direction, program_fd: int) -> int:
+    """Attach, or open the link that has the program there already, which lost its pin.
+
+    A link that nobody holds any more is still attached until the kernel comes to free it, a little later;
+    meanwhile the program is refused a second time.
+    """
+    give_up = time.monotonic() + _FREED_WITHIN_S
+    while True:
+        try:
+            return syscall.link_create(program_fd, ifindex, ATTACH_TYPE[direction], numbers.F_BEFORE)
+        except KernelError as error:
+            if error.errno != errno.EEXIST or time.monotonic() > give_up:
+                raise
+        if (held := _held(ifindex, direction, program_fd)) is not None:
+            return held
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _held(ifindex: int, direction: Direction, program_fd: int) -> int | None:
+    """Open the link that has the program at that hook; None: it is gone, or about to go."""
+    program_id = objects.program_info(program_fd).id
+    links = dict(syscall.prog_query(ifindex, ATTACH_TYPE[direction]))
+    if not links.get(program_id):
+        return None
+    try:
+        return syscall.link_by_id(links[program_id])
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
 
 
 def _is_ours(info: LinkInfo, ifindex: int, direction: Direction) -> bool:

@@ -336,6 +336,11 @@ def link_create(program_fd: int, ifindex: int, attach_type: AttachType, flags: i
     return _do(f"attach {attach_type.name.lower()} to interface {ifindex}", Command.LINK_CREATE, attr)
 
 
+def link_by_id(link_id: int) -> int:
+    """Open a link. Raises KernelError ENOENT if there is none, or if nobody holds it any more."""
+    return _do(f"open link {link_id}", Command.LINK_GET_FD_BY_ID, _attr("III", link_id, 0, 0))
+
+
 def link_update(link_fd: int, program_fd: int) -> None:
     """Put another program into a link, atomically. Raises KernelError ENOLINK if the interface is gone."""
     _do("update link", Command.LINK_UPDATE, _attr("4I", link_fd, program_fd, 0, 0))

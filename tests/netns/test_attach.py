@@ -145,7 +145,21 @@ def test_a_tcx_pin_that_somebody_removed_is_put_back_and_reported(hosts: TwoHost
     reconciler = Reconciler(pins, Mode.TCX)
     reconciler.reconcile([wire(hosts)])
     pins.link(hosts.ifindex, Direction.INGRESS).unlink()
-    assert {report.change for report in reconciler.reconcile([wire(hosts)])} == {Change.REPAIRED, Change.NONE}
+    assert changes(reconciler.reconcile([wire(hosts)])) == {Change.REPAIRED, Change.NONE}
+    assert not hosts.peer_reaches_node()
+
+
+@pytest.mark.since((6, 6), "tcx")
+def test_a_tcx_link_that_lost_its_pin_but_is_held_open_is_pinned_again(hosts: TwoHosts, pins: Pins) -> None:
+    put_programs(pins, TC_SHOT)
+    reconciler = Reconciler(pins, Mode.TCX)
+    reconciler.reconcile([wire(hosts)])
+    path = pins.link(hosts.ifindex, Direction.INGRESS)
+    held = syscall.obj_get(path)
+    path.unlink()
+    assert changes(reconciler.reconcile([wire(hosts)])) == {Change.REPAIRED, Change.NONE}
+    assert objects.pinned_link_info(path).id == objects.link_info(held).id
+    os.close(held)
     assert not hosts.peer_reaches_node()
 
 
