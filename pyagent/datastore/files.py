@@ -24,7 +24,7 @@ LOCK_TIMEOUT_S = 10.0
 COUNTER_DIGITS = 20
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path | str) -> bytes:
     """The content of a regular file. Raises OSError also for symbolic links, pipes and devices."""
     # O_NONBLOCK: opening a pipe somebody left there must not hang the reader.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -65,9 +65,15 @@ class Slot:
         return self.file.removesuffix(SUFFIX)
 
     @property
+    def path(self) -> str:
+        """The path below the datastore's directory, as text: thousands are made at a start."""
+        plural = KINDS[self.kind].PLURAL
+        return f"{plural}/{self.namespace}/{self.file}" if self.namespace else f"{plural}/{self.file}"
+
+    @property
     def relative(self) -> Path:
         """The path below the datastore's directory."""
-        return Path(KINDS[self.kind].PLURAL, self.namespace, self.file)
+        return Path(self.path)
 
 
 def slot_of(kind: str, namespace: str, name: str) -> Slot | None:

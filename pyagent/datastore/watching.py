@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import operator
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
@@ -41,6 +42,8 @@ _MASK = (
     | Mask.MOVE_SELF
     | Mask.ONLYDIR
 )
+#: Slots in their order, without the cost of comparing them.
+_PLACE = operator.attrgetter("kind", "namespace", "file")
 _NOWHERE_IN_PARTICULAR = (
     Mask.Q_OVERFLOW | Mask.IGNORED | Mask.ISDIR | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.UNMOUNT
 )
@@ -177,7 +180,7 @@ class _Reported:
     def compare(self, slots: set[Slot]) -> list[WatchEvent]:
         """Compare some places with what was reported of them."""
         try:
-            return [event for slot in sorted(slots) for event in self._compare_one(slot)]
+            return [event for slot in sorted(slots, key=_PLACE) for event in self._compare_one(slot)]
         except OSError as error:
             raise DatastoreError(str(error)) from error
 

@@ -409,6 +409,39 @@ class TestBrokenFiles:
             store.update_status(config)
         assert path.read_text() == BROKEN
 
+    def test_a_record_of_an_earlier_release_in_yaml_is_read_as_it_is(
+        self, store: EmbeddedDatastore, root: Path
+    ) -> None:
+        good = store.create(network_set("a", "10.0.0.0/8"))
+        record = root / ".last-good" / "globalnetworksets" / "a.yaml"
+        header, _, body = record.read_text().partition("\n")
+        assert body.startswith("{")
+        as_before = (root / "globalnetworksets" / "a.yaml").read_text()
+        record.write_text(f"{header}\n{as_before}")
+        assert EmbeddedDatastore(root).get(KIND, "a") == good
+        assert record.read_text() == f"{header}\n{as_before}"  # nothing was adopted
+
+    def test_a_record_of_another_resource_is_not_taken_for_this_one(
+        self, store: EmbeddedDatastore, root: Path
+    ) -> None:
+        good = store.create(network_set("a", "10.0.0.0/8"))
+        record = root / ".last-good" / "globalnetworksets" / "a.yaml"
+        record.write_text(record.read_text().replace('"name": "a"', '"name": "b"'))
+        found = EmbeddedDatastore(root).get(KIND, "a")
+        assert found.name == "a"
+        assert found.metadata.resource_version > good.metadata.resource_version
+
+    def test_a_record_says_what_its_resource_says_in_every_kind_of_text(
+        self, store: EmbeddedDatastore, root: Path
+    ) -> None:
+        labels = {"a.b/c": "x"}
+        texts = {"note": 'line\nline\u2028\x85 \U0001f600 "quoted" # yes', "number": "1e3", "empty": ""}
+        resource = network_set("a", "10.0.0.0/8")
+        metadata = replace(resource.metadata, labels=labels, annotations=texts)
+        good = store.create(replace(resource, metadata=metadata))
+        assert good.metadata.annotations == texts
+        assert EmbeddedDatastore(root).get(KIND, "a") == good
+
     def test_a_lost_record_costs_nothing_but_a_new_version(
         self, store: EmbeddedDatastore, root: Path
     ) -> None:
