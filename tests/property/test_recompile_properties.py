@@ -10,6 +10,7 @@ import pytest
 from benchmarks.cluster import Cluster, node
 from pyagent.calc import Calculator, World
 from pyagent.compiler import Compiler, compile_image
+from pyagent.compiler.table import DENSE_BYTES
 from tests.property.test_edit_properties import change, policies
 from tests.property.test_edit_properties import node as random_node
 from tests.support.generate import random_world
@@ -18,9 +19,15 @@ from tests.support.small_world import FACTS, endpoint, resource
 SEQUENCES = int(os.environ.get("AUTOHEP_WORLDS", "6"))
 
 
-def same(compiler: Compiler, calculator: Calculator, world: World, facts: object = FACTS) -> None:
+def same(
+    compiler: Compiler,
+    calculator: Calculator,
+    world: World,
+    facts: object = FACTS,
+    dense: int = DENSE_BYTES,
+) -> None:
     ours = compiler.compile(calculator.view(world, facts), 1)  # type: ignore[arg-type]
-    fresh = compile_image(calculator.view(world, facts), 1)  # type: ignore[arg-type]
+    fresh = compile_image(calculator.view(world, facts), 1, dense=dense)  # type: ignore[arg-type]
     assert ours.data == fresh.data
     assert {**ours.metadata, **ours.outline()} == {**fresh.metadata, **fresh.outline()}
 
@@ -31,12 +38,13 @@ def test_after_any_change_the_image_is_that_of_a_new_compiler(seed: int) -> None
     network = resource("GlobalNetworkSet", "s", {"nets": ["10.9.0.0/16", "fd00:1::/32"]}, {"role": "web"})
     others = [random_node(random, f"n{number}") for number in range(2, 9)]
     world = World.from_resources([endpoint(), network, *others, *policies(random)])
-    compiler, calculator = Compiler(), Calculator()
+    dense = DENSE_BYTES if seed % 2 else 0
+    compiler, calculator = Compiler(dense), Calculator()
     for _ in range(20):
         for _ in range(random.choice((0, 1, 3))):
             world = change(random, world)
             calculator.moves(world)
-        same(compiler, calculator, world)
+        same(compiler, calculator, world, dense=dense)
         world = change(random, world)
         if random.random() < 0.5:
             world = world.put(random.choice(list(policies(random))))

@@ -26,7 +26,7 @@ from pyagent.model.endpoint import (
     SlicePort,
 )
 from pyagent.model.facts import HostFacts, InterfaceFacts, Tunnel
-from pyagent.model.policy import PolicySpec, ProfileSpec, TierSpec
+from pyagent.model.policy import EntityRule, PolicySpec, ProfileSpec, Rule, TierSpec
 from pyagent.model.resource import Metadata
 from tests.support.generate_rules import NETS4, NETS6, PORT_NAMES, SERVICES, labels, rules, selector
 
@@ -38,6 +38,8 @@ PROFILES = ("projectcalico-default-allow", "one", "two", "missing")
 TIERS = ("", "", "default", "default", "a", "b", "b-c", "kube-admin", "kube-baseline", "missing")
 ORDERS = (None, None, None, -1.0, 0.0, 1.0, 1.0, 1.0, 1.5, 1000.0)
 POLICY_NAMES = ("a", "a-b", "a.b", "a1", "ab", "b", "c", "c-d", "cd", "e", "e1", "e2", "f", "g")
+#: Every so many worlds one has tables with many columns.
+WIDE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def random_world(seed: int) -> RandomWorld:
         *_services(random),
         *_configurations(random),
     ]
+    if seed % WIDE == 0:
+        resources.append(_wide(random))
     return RandomWorld(seed, tuple(resources), facts)
 
 
@@ -269,6 +273,26 @@ def _policy(random: Random, name: str, *, tier: str, order: float | None) -> Res
         staged_action=random.choice(("", "Set", "Learn", "Delete", "Ignore")) if kind[0] == "S" else "",
     )
     return resource(kind, name, spec)
+
+
+def _wide(random: Random) -> Resource:
+    """A policy whose tables' rows have several pages: each port is open to peers of its own."""
+    numbers = random.sample(range(1, 65535), random.choice((80, 100)))
+    peers = (
+        "10.0.0.2/32", "10.0.0.4/31", "10.0.1.0/24", "10.244.0.0/16", "192.0.2.0/24", "198.51.100.0/25",
+        "169.254.0.0/16", "fd00::/64", "2001:db8::/32",
+    )  # fmt: skip
+    made = tuple(
+        Rule(
+            action=random.choice(("Allow", "Allow", "Deny")),
+            protocol="TCP",
+            source=EntityRule(nets=(net,)),
+            destination=EntityRule(ports=tuple(random.sample(numbers, len(numbers) // 2))),
+        )
+        for net in peers
+    )
+    order = random.choice((None, 0.5, 5000.0))
+    return resource("GlobalNetworkPolicy", "wide", PolicySpec(order=order, ingress=made, egress=made[::2]))
 
 
 # -- configuration

@@ -26,6 +26,7 @@ from pyagent.calc import World, node_view
 from pyagent.calc.view import NodeView
 from pyagent.compiler import compile_image
 from pyagent.compiler.image import Image
+from pyagent.compiler.table import DENSE_BYTES
 from pyagent.dataplane import Dataplane, Interface
 from pyagent.model import Resource
 from pyagent.model.facts import HostFacts
@@ -170,10 +171,15 @@ class Kernel:
 
     # -- policy
 
-    def enforce(self, *resources: Resource, facts: HostFacts = FACTS, keep: bool = False) -> Installed:
-        """Put the policy of ``resources`` in force, with no flow known unless those before are kept."""
+    def enforce(
+        self, *resources: Resource, facts: HostFacts = FACTS, keep: bool = False, dense: int = DENSE_BYTES
+    ) -> Installed:
+        """Put the policy of ``resources`` in force, with no flow known unless those before are kept.
+
+        ``dense``: bytes beyond which tables are in pages.
+        """
         view = node_view(World.from_resources(resources), facts)
-        image = compile_image(view, self.dataplane.next_generation)
+        image = compile_image(view, self.dataplane.next_generation, dense=dense)
         return self.install(Installed(view, image), facts, keep=keep)
 
     def install(self, installed: Installed, facts: HostFacts, *, keep: bool = False) -> Installed:
