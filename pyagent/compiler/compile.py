@@ -14,8 +14,8 @@ from pyagent.abi import TableKind
 from pyagent.calc.view import EndpointView, NodeView, PodToHost, TableView
 from pyagent.compiler.canvas import Cells, blocks, present
 from pyagent.compiler.edit import BLOCK_BYTES, SPARE_BLOCKS, SPARE_BYTES6, Editor, Room
-from pyagent.compiler.image import IMAGE_BYTES, Image, Layout, seal
-from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, classify_field, fragment_cells, l4_table
+from pyagent.compiler.image import IMAGE_BYTES, Image, Later, Layout, seal
+from pyagent.compiler.layer4 import CELLS, DETAILED, PORTS, LastField, fragment_cells, l4_table
 from pyagent.compiler.outcome import NO_MATCH, Outcome, Outcomes
 from pyagent.compiler.outline import outline
 from pyagent.compiler.pages import Paged
@@ -24,7 +24,7 @@ from pyagent.compiler.plan import Plan, policies
 from pyagent.compiler.refine import AddressClasses
 from pyagent.compiler.table import DENSE_BYTES, Budget, Fields, Table, compile_table, side_bits
 from pyagent.compiler.trie4 import build_trie4
-from pyagent.compiler.trie6 import Trie6
+from pyagent.compiler.trie6 import LastTrie6
 from pyagent.errors import CapacityError
 
 _POD_FLAGS: Final = {
@@ -51,6 +51,17 @@ def compile_image(
     return Compiler(dense).compile(view, generation, limit)
 
 
+class _Kept:
+    """What one compilation leaves to the next."""
+
+    def __init__(self) -> None:
+        self.addresses = AddressClasses()
+        self.cells = LastField(CELLS, "layer 4 classes")
+        self.ports = LastField(PORTS, "source-port classes")
+        self.paintings = Paintings()
+        self.trie6 = LastTrie6()
+
+
 class Compiler:
     """Compiles one node's views one after the other; what of a view was in the last one costs little.
 
@@ -59,8 +70,7 @@ class Compiler:
 
     def __init__(self, dense: int = DENSE_BYTES) -> None:
         self._dense = dense
-        self._addresses = AddressClasses()
-        self._paintings = Paintings()
+        self._kept = _Kept()
 
     def compile(self, view: NodeView, generation: int, limit: int = abi.IMAGE_BYTES) -> Image:
         """See :func:`compile_image`."""
@@ -69,12 +79,12 @@ class Compiler:
         try:
             return self._compile(view, generation, limit)
         finally:
-            self._paintings.turn()
+            self._kept.paintings.turn()
             if collecting:
                 gc.enable()
 
     def _compile(self, view: NodeView, generation: int, limit: int) -> Image:
-        plan, kept = Plan(view), (self._addresses, self._paintings)
+        plan, kept = Plan(view), self._kept
         try:
             try:
                 return _Compilation(view, plan, generation, Budget(limit, self._dense), kept).run()
@@ -99,13 +109,13 @@ class _Compilation:
         plan: Plan,
         generation: int,
         budget: Budget,
-        kept: tuple[AddressClasses, Paintings],
+        kept: _Kept,
     ) -> None:
         self._view, self._plan, self._generation, self._budget = view, plan, generation, budget
         self._layout = Layout(budget.limit)
         self._outcomes = Outcomes()
         self._outcomes.number(NO_MATCH)
-        self._addresses, self._paintings = kept
+        self._kept = kept
         self._fields = self._classify()
         # Endpoints with the same policies share a table: by identity, as calc hands out one object for equal
         # parts.
@@ -114,10 +124,10 @@ class _Compilation:
 
     def _classify(self) -> Fields:
         plan = self._plan
-        families = self._addresses.classify(plan.sets)
+        families = self._kept.addresses.classify(plan.sets)
         cells, ports = (
-            classify_field(plan.cells.keys(), CELLS, "layer 4 classes"),
-            classify_field(plan.ports.keys(), PORTS, "source-port classes"),
+            self._kept.cells.classify(plan.cells.keys()),
+            self._kept.ports.classify(plan.ports.keys()),
         )
         four, six = (side_bits(plan.sides.keys(), family.classes) for family in families)
         fragments = [np.flatnonzero(np.bincount(cells.table[fragment_cells(each)])) for each in DETAILED]
@@ -162,7 +172,9 @@ class _Compilation:
         data = self._layout.finish()
         seal(data)
         names = tuple(endpoint.name for endpoint in endpoints)
-        return Image(data, self._generation, self._metadata(), names, self._outline(), self._editor(room))
+        return Image(
+            data, self._generation, Later(self._metadata), names, self._outline(), self._editor(room)
+        )
 
     def _room(self) -> Room:
         """Behind everything else, for edits in place."""
@@ -179,13 +191,11 @@ class _Compilation:
         """Lay out what all tables share; the header fields about it."""
         fields, layout = self._fields, self._layout
         four, six = fields.families
-        trie6 = self._trie6 = Trie6(six.points, (six.classes.of + six.base).tolist())
-        nodes6 = trie6.nodes
-        trie6.forget()
+        self._trie6, nodes6 = self._kept.trie6.trie(six.points, (six.classes.of + six.base).tolist())
         return {
             "trie4_at": layout.add(build_trie4(np.array(four.points, dtype=np.int64), four.classes.of)),
             "trie6_at": layout.add(nodes6),
-            "trie6_root": trie6.root,
+            "trie6_root": self._trie6.root,
             "l4_at": layout.add(l4_table(self._cell_table, fields.cells.count)),
             "sport_at": layout.add(self._port_table.astype(np.uint16)) if fields.ports.count > 1 else 0,
             "address_flags_at": layout.add(self._address_flags()),
@@ -224,7 +234,7 @@ class _Compilation:
         key = table_key(view)
         known = self._tables.get(key)
         if known is None:
-            table = compile_table(view, self._plan, self._fields, self._budget, self._paintings)
+            table = compile_table(view, self._plan, self._fields, self._budget, self._kept.paintings)
             known = self._tables[key] = self._add_table(table), _statistics(view, table)
         return known
 

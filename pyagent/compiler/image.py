@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
@@ -33,8 +33,9 @@ IMAGE_BYTES: Final = "image bytes"
 class Image:
     """A compiled generation.
 
-    ``data`` is the image itself. ``slots``: endpoint names by slot. ``metadata`` can be written as JSON:
-    ``verdicts`` (a list; its index is the verdict id) of {action, rule, logs, staged: {policy: action}},
+    ``data`` is the image itself. ``slots``: endpoint names by slot. ``metadata``, good for JSON
+    as a dict: ``verdicts`` (a list; its index is the verdict id) of {action, rule, logs, staged:
+    {policy: action}},
     where ``rule`` and ``logs`` are rule keys; ``rules``: rule key in decimal -> where the rule stands;
     ``sets``: name and size of each address set; ``tables``: statistics of each table; ``classes``: how many
     of each field. ``outline`` makes what :mod:`pyagent.compiler.outline` adds to it; asked for only after the
@@ -68,6 +69,28 @@ class Image:
             for table in self.metadata["tables"]
         ]
         return "\n".join(lines)
+
+
+class Later(Mapping[str, Any]):
+    """A mapping that is made when somebody first looks at it, which is after the flip."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make: Callable[[], dict[str, Any]] | None = make
+        self._made: dict[str, Any] = {}
+
+    def _content(self) -> dict[str, Any]:
+        if self._make is not None:
+            self._made, self._make = self._make(), None  # and lets go of what it was made from
+        return self._made
+
+    def __getitem__(self, key: str) -> Any:
+        return self._content()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content())
+
+    def __len__(self) -> int:
+        return len(self._content())
 
 
 class Layout:

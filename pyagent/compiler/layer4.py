@@ -132,6 +132,20 @@ def classify_field(sets: list[Spans], size: int, what: str) -> Field:
     return Field(classes, np.repeat(classes.of, np.diff(np.append(points, size))))
 
 
+class LastField:
+    """A field's classes, kept for a compilation that has the same sets in the same order."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self._size, self._what = size, what
+        self._made: tuple[list[Spans], Field] | None = None
+
+    def classify(self, sets: list[Spans]) -> Field:
+        """See :func:`classify_field`."""
+        if self._made is None or self._made[0] != sets:
+            self._made = sets, classify_field(sets, self._size, self._what)
+        return self._made[1]
+
+
 def fragment_cells(protocol: int) -> slice:
     """The cells that a later fragment of ``protocol`` may have come from."""
     if protocol in DETAILED:

@@ -3,7 +3,7 @@ generation."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from pyagent.calc.view import AddressSet, L4Match, NodeView, PolicyView, RuleView, Side, TableView
@@ -21,18 +21,22 @@ L4Condition = tuple[int, int]
 K = TypeVar("K", bound=Hashable)
 
 
+class _Numbers(dict[K, int]):
+    def __missing__(self, key: K) -> int:
+        self[key] = number = len(self)
+        return number
+
+
 class Numbering(Generic[K]):
-    """Numbers keys from 0 in the order they are first met."""
+    """Numbers keys from 0 in the order they are first met; ``of`` gives the number of a key."""
 
     def __init__(self) -> None:
-        self._numbers: dict[K, int] = {}
+        self._numbers: _Numbers[K] = _Numbers()
+        # The dictionary's own method: asked for several numbers of each rule, Python's calls would cost most.
+        self.of: Callable[[K], int] = self._numbers.__getitem__
 
     def __len__(self) -> int:
         return len(self._numbers)
-
-    def __call__(self, key: K) -> int:
-        """The number of a key."""
-        return self._numbers.setdefault(key, len(self._numbers))
 
     def keys(self) -> list[K]:
         """All keys by number."""
@@ -83,11 +87,13 @@ class Plan:
         """The (address condition, layer 4 condition) pairs that make the rule match."""
         known = self._places.get(id(rule))
         if known is None:
-            known = self._places[id(rule)] = [
-                (self.addresses((self._side(match.source), self._side(match.destination), match.version)), l4)
-                for match in rule.matches
-                for l4 in self._layer4(match.l4)
-            ]
+            known = self._places[id(rule)] = []
+            for match in rule.matches:
+                address = self.addresses.of(
+                    (self._side(match.source), self._side(match.destination), match.version)
+                )
+                layer4 = self._known_l4.get(id(match.l4)) or self._layer4(match.l4)
+                known += [(address, l4) for l4 in layer4]
         return known
 
     def set_number(self, addresses: AddressSet) -> int:
@@ -112,15 +118,14 @@ class Plan:
         known = self._known_sides.get(id(side))
         if known is None:
             key = tuple(map(self.set_number, side.all_of)), tuple(map(self.set_number, side.none_of))
-            known = self._known_sides[id(side)] = self.sides(key)
+            known = self._known_sides[id(side)] = self.sides.of(key)
         return known
 
     def _layer4(self, l4: L4Match) -> list[int]:
         known = self._known_l4.get(id(l4))
         if known is None:
-            known = self._known_l4[id(l4)] = [
-                self.layer4((self.cells(cells), self.ports(ports))) for cells, ports in conditions(l4)
-            ]
+            pairs = [(self.cells.of(cells), self.ports.of(ports)) for cells, ports in conditions(l4)]
+            known = self._known_l4[id(l4)] = [self.layer4.of(pair) for pair in pairs]
         return known
 
     def costliest(self, networks: bool) -> str:

@@ -90,8 +90,9 @@ def compile_table(view: TableView, plan: Plan, fields: Fields, budget: Budget, k
     """Compile one table within ``budget``. ``kept``: see there."""
     addresses: Numbering[int] = Numbering()
     layer4: Numbering[int] = Numbering()
+    address_of, layer4_of = addresses.of, layer4.of
     places: dict[int, list[Place]] = {
-        id(rule): [(addresses(address), layer4(l4)) for address, l4 in plan.places(rule)]
+        id(rule): [(address_of(address), layer4_of(l4)) for address, l4 in plan.places(rule)]
         for policy in policies(view)
         for rule in policy.rules
     }

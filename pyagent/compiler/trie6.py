@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from copy import copy
 from struct import Struct
 
 from pyagent import abi
@@ -39,6 +40,14 @@ class Trie6:
     def nodes(self) -> bytes:
         """All nodes, one after the other."""
         return b"".join(self._parts)
+
+    def copy(self) -> Trie6:
+        """The same trie without its nodes; what is assigned to one leaves the other as it is."""
+        other = copy(self)
+        other._points, other._classes = list(self._points), list(self._classes)
+        other.shared = set(self.shared)
+        other.forget()
+        return other
 
     def forget(self) -> None:
         """Let go of the nodes, which are in an image by now."""
@@ -150,3 +159,20 @@ class Trie6:
         else:
             self.shared.add(place)
         return place
+
+
+class LastTrie6:
+    """The trie of the last compilation: where nothing about addresses changed, the next one has the same."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Sequence[int], Sequence[int], Trie6, bytes] | None = None
+
+    def trie(self, points: Sequence[int], classes: Sequence[int]) -> tuple[Trie6, bytes]:
+        """A :class:`Trie6` of these points and classes that is the caller's own, and its nodes."""
+        if self._made is None or self._made[0] != points or self._made[1] != classes:
+            trie = Trie6(points, classes)
+            nodes = trie.nodes
+            trie.forget()
+            self._made = points, classes, trie, nodes
+        _, _, trie, nodes = self._made
+        return trie.copy(), nodes

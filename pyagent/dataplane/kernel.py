@@ -153,7 +153,7 @@ class Dataplane:
         # Packets that began two generations ago must have ended before their side is overwritten.
         grace.wait()
         start = side * self.image_bytes
-        self._images()[start : start + len(image.data)] = bytes(image.data)
+        self._images()[start : start + len(image.data)] = image.data
         if self._read(side) != image.data:
             raise DriftError(f"image of generation {image.generation} does not read back as written")
         self._write_interfaces(interfaces, (side,))

@@ -115,7 +115,7 @@ class KernelEngine:
         ]
         image = compile_image(view, self._dataplane.next_generation)
         self._dataplane.apply(image, interfaces, view.failsafes)
-        self._view, self._metadata = view, image.metadata
+        self._view, self._metadata = view, dict(image.metadata)
         self._hits = self._all_hits()
 
     def _counters(self, index: int) -> bytes:

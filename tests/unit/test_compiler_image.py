@@ -202,7 +202,7 @@ def test_node_ports_are_bits_and_tunnels_are_rows() -> None:
 
 def test_what_is_known_beside_the_image_can_be_written_as_json() -> None:
     image = compile_image(view_of(table(SSH)), 3)
-    known = json.loads(json.dumps(image.metadata))
+    known = json.loads(json.dumps(dict(image.metadata)))
     assert known["tables"][0]["table"] == "local_ingress"
     assert {each["action"] for each in known["verdicts"]} == {"None", "Allow", "Deny"}
     assert image.slots == ("node-a",)

@@ -12,7 +12,7 @@ from pyagent import abi
 from pyagent.calc.view import AddressSet
 from pyagent.compiler.addresses import classify_addresses
 from pyagent.compiler.trie4 import build_trie4
-from pyagent.compiler.trie6 import Trie6
+from pyagent.compiler.trie6 import LastTrie6, Trie6
 from pyagent.errors import CapacityError
 
 ALL6 = (1 << 128) - 1
@@ -142,3 +142,19 @@ def test_ipv4_networks_that_need_too_many_blocks_are_refused() -> None:
     assert class4(build_trie4(np.array(points[:few]), np.array(classes[:few])), points[1]) == 1
     with pytest.raises(CapacityError, match="blocks of the IPv4 table: needs 32769, have 32768"):
         build_trie4(np.array(points), np.array(classes))
+
+
+def test_the_trie_of_unchanged_addresses_is_the_last_one_and_no_edit_of_one_shows_in_the_next() -> None:
+    host = 0x20010DB8 << 96 | 1
+    last, points, classes = LastTrie6(), [0, host, host + 1], [0, 1, 0]
+    first, nodes = last.trie(points, classes)
+    first.assign(host, 7)
+    again, same = last.trie(list(points), list(classes))
+    fresh = Trie6(points, classes)
+    assert same is nodes
+    assert (again.root, nodes, again.shared) == (fresh.root, fresh.nodes, fresh.shared)
+    assert again.rebuild(0, 0, 0) == fresh.rebuild(0, 0, 0)
+    assert again.nodes == fresh.nodes
+    first.rebuild(0, 0, 0)
+    assert first.nodes != again.nodes
+    assert last.trie(points, [0, 2, 0])[1] != nodes
