@@ -25,8 +25,9 @@ from pyagent import abi
 from pyagent.bpf import layout, loader, syscall, testrun
 from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins, ensure_bpffs
-from pyagent.calc.view import Failsafe
+from pyagent.calc.view import Failsafe, NodeView
 from pyagent.compiler import Image, compile_image
+from pyagent.compiler.table import DENSE_BYTES
 from pyagent.dataplane import Dataplane, Interface
 
 SOURCE = Path(__file__).resolve().parent / "bpf" / "verdict.c"
@@ -82,9 +83,11 @@ class Bench:
         self._dataplane.close()
 
     def load(self, rules: int, nodes: int) -> Image:
-        image = compile_image(
-            RuleMix(nodes).view(rules), self._dataplane.next_generation, self._dataplane.image_bytes
-        )
+        return self.enforce(RuleMix(nodes).view(rules))
+
+    def enforce(self, view: NodeView, dense: int = DENSE_BYTES) -> Image:
+        """Put a view in force; ``dense``: bytes beyond which tables are in pages."""
+        image = compile_image(view, self._dataplane.next_generation, self._dataplane.image_bytes, dense)
         # The failsafe lets a connection in whatever the random rules say.
         failsafe = Failsafe("ingress", 6, 22)
         self._dataplane.apply(image, [Interface(LOOPBACK, 0)], [failsafe])

@@ -7,6 +7,8 @@ from tests.mutation.fault import Fault
 ENGINES = "tests/property/test_engines_agree.py::test_reference_and_image_agree_on_random_packets"
 PIPELINE = "tests/unit/test_compiler_pipeline.py"
 EDGES = "tests/unit/test_compiler_edges.py"
+PAGES = "tests/unit/test_compiler_pages.py"
+MERGE = "tests/unit/test_compiler_merge.py"
 
 
 def _compiler(file: str, what: str, old: str, new: str, *tests: str) -> Fault:
@@ -95,6 +97,26 @@ COMPILER = (
         "deep[span] & 127] = leaves[span]",
     ),
     _compiler("trie6.py", "a skip takes a byte too few", "else bits // 8", "else max(bits // 8 - 1, 0)"),
+    _compiler(
+        "pages.py",
+        "every page the row's first",
+        "for at in range(0, len(whole), length))",
+        "for at in (at // (width * length) * (width * length) for at in range(0, len(whole), length)))",
+        PAGES,
+    ),
+    _compiler(
+        "table.py", "pages without the merged columns", "(part[:, columns] for part", "(part for part", PAGES
+    ),
+    _compiler(
+        "merge.py", "rows kept in pages forgotten", "        if self._paged:\n", "        if False:\n", MERGE
+    ),
+    _compiler(
+        "painted.py",
+        "pages taken for what is written out",
+        "other.key, other.digest, other.dense, other.places,",
+        "other.key, other.digest, self.dense, other.places,",
+        PAGES,
+    ),
     _compiler("compile.py", "nodes are no nodes", "node * np.uint8(abi.ADDRESS_NODE)", "node * np.uint8(0)"),
     _compiler(
         "compile.py",

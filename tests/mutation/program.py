@@ -11,6 +11,7 @@ POLICY = f"{_FOLDER}/test_program_policy.py"
 STATE = f"{_FOLDER}/test_program_state.py"
 FRAGMENTS = f"{_FOLDER}/test_program_fragments.py"
 REPORTS = f"{_FOLDER}/test_program_reports.py"
+PAGES = f"{_FOLDER}/test_program_pages.py"
 
 
 def _program(file: str, what: str, old: str, new: str, *tests: str) -> Fault:
@@ -182,6 +183,16 @@ STAGES = (
         "(port >> 3)",
         POLICY,
     ),
+    _program(
+        "image.h",
+        "a row of a cell fewer pages",
+        "(columns + PAGE_CELLS - 1) >> PAGE_SHIFT",
+        "columns >> PAGE_SHIFT",
+        PAGES,
+    ),
+    _program("image.h", "always a row's first page", "(column >> PAGE_SHIFT)) *", "0) *", PAGES),
+    _program("image.h", "always a run's first cell", "(column & (PAGE_CELLS - 1))", "0", PAGES),
+    _program("image.h", "tables with pages read as whole", "\tif (pages) {", "\tif (0) {", PAGES),
     _program("image.h", "tunnels by protocol alone", "(!(tunnel >> 16) ||", "(1 ||", EXEMPT),
     _program(
         "image.h",
