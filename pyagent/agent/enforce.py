@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -77,7 +77,8 @@ class Enforcer:
 
     ``xdp_interfaces``: shell globs of interfaces that are to have XDP for doNotTrack policies although they
     are no physical ones. ``check_every``: seconds between comparisons of what the kernel holds with what was
-    put there. ``own_failsafes``: ports that stay open besides those of the configuration.
+    put there. ``own_failsafes``: ports that stay open besides those of the configuration. ``remounted``: see
+    :class:`Keeper`.
     """
 
     def __init__(
@@ -90,12 +91,13 @@ class Enforcer:
         *,
         check_every: float = CHECK_EVERY_S,
         own_failsafes: tuple[Failsafe, ...] = (),
+        remounted: Callable[[], None] | None = None,
     ) -> None:
         self._node = node
         self._dataplane = dataplane
         self._state = state
         self._reconciler = Reconciler(pins)
-        self._keeper = Keeper(pins)
+        self._keeper = Keeper(pins, remounted)
         self._xdp = Xdp(pins)
         self._xdp_interfaces = xdp_interfaces
         self._own_failsafes = own_failsafes
@@ -137,7 +139,12 @@ class Enforcer:
         moves = self._calculator.moves(world)
         if moves is None:
             return None
-        if not self._edits.make(moves):
+        try:
+            made = self._edits.make(moves)
+        except AutohepError as error:
+            log.error("image not edited in place, policy is compiled reason=%r", str(error))
+            made, self._in_force = False, None
+        if not made:
             self._calculator.forget()
             return None
         return self._last[1]

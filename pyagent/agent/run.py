@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pyagent import abi
+from pyagent.agent.claim import Claim, claimed
 from pyagent.agent.enforce import Enforcer
 from pyagent.agent.lastgood import LastGood
 from pyagent.agent.late import Reporting, Watched
@@ -30,7 +28,7 @@ from pyagent.bpf.cache import ObjectCache
 from pyagent.bpf.maps import Map
 from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.dataplane import Dataplane
-from pyagent.errors import AutohepError, KernelError
+from pyagent.errors import KernelError
 
 __all__ = ["AgentOptions", "claimed", "load_program", "run"]
 
@@ -45,16 +43,16 @@ async def run(datastore: Watched, options: AgentOptions) -> None:
         pins = Pins(options.instance)
         ensure_bpffs()
         pins.create()
-        with claimed(pins):
-            await _live(datastore, options, state, pins)
+        with claimed(pins) as claim:
+            await _live(datastore, options, state, claim)
 
 
-async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory, pins: Pins) -> None:
+async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory, claim: Claim) -> None:
     mirror = Mirror(datastore, options.node, LastGood(state, options.node), kinds=options.kinds)
     # What is to be enforced is read while the kernel verifies what enforces it.
     following = asyncio.create_task(mirror.follow())
     try:
-        await _enforce(mirror, following, datastore, options, state, pins)
+        await _enforce(mirror, following, datastore, options, state, claim)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -62,8 +60,9 @@ async def _live(datastore: Watched, options: AgentOptions, state: StateDirectory
 
 async def _enforce(  # noqa: PLR0917
     mirror: Mirror, following: asyncio.Task[None], datastore: Watched, options: AgentOptions,
-    state: StateDirectory, pins: Pins,
+    state: StateDirectory, claim: Claim,
 ) -> None:  # fmt: skip
+    pins = claim.pins
     image_bytes = await asyncio.to_thread(load_program, pins, options)
     with Dataplane(pins, options.flows_max, image_bytes) as dataplane:
         enforcer = Enforcer(
@@ -74,24 +73,11 @@ async def _enforce(  # noqa: PLR0917
             options.xdp_interfaces,
             check_every=options.check_every,
             own_failsafes=options.own_failsafes(),
+            remounted=claim.renew,
         )
         meter = Meter(dataplane, state, mirror, options.rule_metrics)
         reporter = Reporter(datastore, mirror) if isinstance(datastore, Reporting) else None
         await Agent(mirror, following, enforcer, meter, reporter, state, options).live()
-
-
-@contextmanager
-def claimed(pins: Pins) -> Iterator[None]:
-    """Make sure that this is the only agent of these pins, whatever its state directory."""
-    directory = os.open(pins.base / pins.instance, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AutohepError(f"another agent runs as instance {pins.instance}; stop it first") from error
-        yield
-    finally:
-        os.close(directory)
 
 
 def load_program(pins: Pins, options: AgentOptions) -> int:

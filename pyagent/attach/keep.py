@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from pyagent.bpf import objects, syscall
@@ -21,8 +22,9 @@ class Keeper:
     somebody else and is pinned again, what is missing after it the pass itself has removed.
     """
 
-    def __init__(self, pins: Pins) -> None:
-        self._pins = pins
+    def __init__(self, pins: Pins, remounted: Callable[[], None] | None = None) -> None:
+        """``remounted`` is called when the pins' directories were made anew."""
+        self._pins, self._remounted = pins, remounted
         #: By path: the pin's inode, which tells it from another one put in its place, and our descriptor.
         self._held: dict[Path, tuple[int, int]] = {}
         weakref.finalize(self, _close_all, self._held)
@@ -34,6 +36,8 @@ class Keeper:
             return 0
         ensure_bpffs(self._pins.base.parent)
         self._pins.create()
+        if self._remounted is not None:
+            self._remounted()
         mended = 0
         for path in missing:
             _, descriptor = self._held.pop(path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pyagent import abi
 from pyagent.compiler.image import image_hash
 from pyagent.compiler.walk import Walker
 from pyagent.errors import AutohepError, DriftError
@@ -61,6 +62,13 @@ def load_metadata(directory: Path) -> dict[str, Any]:
 
 def open_image(data: bytes, place: str) -> Walker:
     """Open an image's bytes; DriftError, naming ``place``, if they are not what was sealed."""
+    if len(data) >= abi.IMAGE_HEADER.size:
+        header = dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(data), strict=True))
+        if header["magic"] == abi.IMAGE_MAGIC and header["abi"] != abi.ABI_VERSION:
+            raise DriftError(
+                f"{place} was saved by another version of the agent, in layout {header['abi']} where this "
+                f"one has {abi.ABI_VERSION}; the agent saves it anew as soon as it has read the datastore"
+            )
     try:
         walker = Walker(data)
     except DriftError as error:

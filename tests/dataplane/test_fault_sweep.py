@@ -1,16 +1,19 @@
 """A fault in the middle of an apply leaves the old policy or the new in force; the next pass brings the new.
 
-Every twelfth step of it; all of them in ``make test-resilience``.
+So with an edit in place, with loading programs, and with clsact. Every twelfth step; all of them in
+``make test-resilience``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from pyagent.dataplane import Dataplane, Interface
 from tests.sweep import sweep
+from tests.sweep.courses import EDIT, LOAD, without_tcx
 from tests.sweep.scene import FLOWS_MAX, OLD, Scene, scene
 
 pytestmark = pytest.mark.netns
@@ -34,6 +37,33 @@ def test_an_error_at_any_step_leaves_the_old_policy_or_the_new(swept: Scene) -> 
     names = sweep.steps(swept, fatal=False)
     found = sweep.errors(swept, range(2, len(names), EVERY))
     assert set(found) == {"old", "new"}
+
+
+def test_an_edit_in_place_killed_at_any_line_leaves_each_address_its_old_class_or_the_new(
+    swept: Scene,
+) -> None:
+    names = sweep.steps(swept, EDIT, fatal=True)
+    found = sweep.kills(swept, range(0, len(names), EVERY), EDIT)
+    assert {"old", "one address", "new"} >= set(found) > {"new"}
+
+
+def test_an_edit_in_place_with_an_error_at_any_line_is_compiled(swept: Scene) -> None:
+    names = sweep.steps(swept, EDIT, fatal=False)
+    assert set(sweep.errors(swept, range(0, len(names), EVERY), EDIT)) == {"new"}
+
+
+@pytest.mark.parametrize("go", [sweep.kills, sweep.errors])
+def test_a_fault_while_programs_are_loaded_changes_nothing(swept: Scene, go: Any) -> None:
+    names = sweep.steps(swept, LOAD, fatal=go is sweep.kills)
+    assert set(go(swept, range(1, len(names), 2 * EVERY), LOAD)) == {"old"}
+
+
+@pytest.mark.parametrize("go", [sweep.kills, sweep.errors])
+def test_a_fault_at_any_step_without_tcx_leaves_the_old_policy_or_the_new(swept: Scene, go: Any) -> None:
+    with without_tcx():
+        names = sweep.steps(swept, fatal=go is sweep.kills)
+        assert any(name.startswith("netlink tc") for name in names)
+        assert set(go(swept, range(2, len(names), EVERY))) == {"old", "new"}
 
 
 def test_a_mixture_would_be_seen(swept: Scene) -> None:

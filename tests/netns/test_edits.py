@@ -134,6 +134,19 @@ def test_an_edit_that_stops_half_way_is_compiled(
     assert both(host) == {True}
 
 
+def test_an_edit_that_fails_is_compiled_by_the_same_pass(
+    host: Guarded, enforcer: Enforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> int:
+        raise DriftError("not this time")
+
+    generation = host.dataplane.generation
+    monkeypatch.setattr(host.dataplane, "patch", failing)
+    enforcer.enforce(WORLD.put(peer("friend")))
+    assert (host.dataplane.generation, host.dataplane.edits) == (generation + 1, 0)
+    assert both(host) == {True}
+
+
 def test_what_an_edit_changed_is_written_down_and_restored(
     host: Guarded, enforcer: Enforcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

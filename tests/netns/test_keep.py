@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from pyagent.abi import Direction
+from pyagent.agent.claim import claimed
 from pyagent.attach.keep import Keeper
 from pyagent.attach.reconcile import PROGRAMS, Reconciler, Want
 from pyagent.bpf import syscall
 from pyagent.bpf.numbers import TC_SHOT
 from pyagent.bpf.pins import Pins
+from pyagent.errors import AutohepError
 from tests.dataplane.kernel_objects import classifier
 from tests.netns.two_hosts import TwoHosts, run, two_hosts
 
@@ -67,6 +69,35 @@ def test_a_filesystem_that_is_unmounted_takes_nothing_off_and_is_mounted_again(
     assert ([pin.path for pin in pins.links()], pins.programs()) == before
     assert {report.error for report in Reconciler(pins).reconcile([wire(hosts)])} == {""}
     assert not hosts.peer_reaches_node()
+
+
+def test_the_claim_of_an_agent_outlives_its_filesystem(hosts: TwoHosts, pins: Pins) -> None:
+    with claimed(pins) as claim:
+        keeper = Keeper(pins, claim.renew)
+        keeper.hold()
+        run("umount", "--lazy", str(pins.base.parent))
+        keeper.mend()
+        with pytest.raises(AutohepError, match="another agent runs"), claimed(pins):
+            pass
+    with claimed(pins):
+        """The control: nobody holds it any more."""
+
+
+def test_an_agent_that_came_while_the_filesystem_was_away_is_not_robbed_of_its_claim(
+    hosts: TwoHosts, pins: Pins
+) -> None:
+    with claimed(pins) as claim:
+        keeper = Keeper(pins, claim.renew)
+        keeper.hold()
+        run("umount", "--lazy", str(pins.base.parent))
+        run("mount", "-t", "bpf", "bpf", str(pins.base.parent))
+        pins.create()
+        with claimed(pins):
+            with pytest.raises(AutohepError, match="another agent runs"):
+                keeper.mend()
+            assert not hosts.peer_reaches_node(), "what is attached stays"
+        assert keeper.mend() > 0
+        claim.renew()
 
 
 def test_without_a_keeper_nothing_is_filtered_any_more(hosts: TwoHosts, pins: Pins) -> None:

@@ -140,6 +140,33 @@ def test_a_damaged_file_is_refused(host: Guarded, tmp_path: Path, place: int) ->
     assert host.pins.links() == []
 
 
+def test_an_image_of_another_layout_is_refused_by_name_what_is_in_force_stays_and_a_pass_saves_anew(
+    host: Guarded, tmp_path: Path
+) -> None:
+    world = World.from_resources([endpoint(), ONLY_OPEN])
+    with enforcer(host, tmp_path) as before:
+        generation = before.enforce(world).generation
+    place = (tmp_path / BOOT).read_bytes()
+    image_at = place.index(b"\n") + 1
+    number = abi.IMAGE_HEADER_FIELDS.index("abi")
+    header = list(abi.IMAGE_HEADER.unpack_from(place, image_at))
+    header[number] = abi.ABI_VERSION - 1
+    older = bytearray(place)
+    abi.IMAGE_HEADER.pack_into(older, image_at, *header)
+    (tmp_path / BOOT).write_bytes(older)
+    with enforcer(host, tmp_path) as after:
+        enforced = after.restore()
+        assert f"in layout {abi.ABI_VERSION - 1} where this one has {abi.ABI_VERSION}" in enforced.problem
+        assert (enforced.generation, enforced.protected) == (generation, False)
+        assert reaches(host, OPEN, 3)
+        assert not reaches(host, OTHER)
+        assert after.enforce(world).problem == ""
+    reset(host)
+    with enforcer(host, tmp_path) as later:
+        assert later.restore().protected
+        assert not reaches(host, OTHER)
+
+
 def test_interfaces_that_were_not_there_before_are_covered_by_the_wildcard(
     host: Guarded, tmp_path: Path
 ) -> None:

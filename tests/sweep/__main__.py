@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 from collections import Counter
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from tests.sweep import sweep
-from tests.sweep.scene import scene
+from tests.sweep.courses import APPLY, EDIT, LOAD, Course, without_tcx
+from tests.sweep.scene import Scene, scene
 
 
 def main() -> int:
-    """Sweep, print how often the old and how often the new policy was in force."""
+    """Sweep, print how often the old and how often the new was in force."""
     logging.disable()  # the passes tell of each fault
-    with tempfile.TemporaryDirectory(prefix="autohep-sweep-") as directory, scene(Path(directory)) as made:
-        for title, fatal, go in (("killed", True, sweep.kills), ("an error", False, sweep.errors)):
-            names = sweep.steps(made, fatal=fatal)
-            found = go(made, range(len(names)))
-            kinds = ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
-            print(f"{title} at each of {len(names)} steps of an apply: {found['old']} times the old policy")
-            print(f"  in force afterwards, {found['new']} times the new, never a mixture; steps: {kinds}")
+    with ExitStack() as stack:
+        state, cache = (
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="autohep-sweep-")) for _ in range(2)
+        )
+        os.environ["AUTOHEP_OBJECT_CACHE"] = cache  # else most of the time goes to compiling
+        made = stack.enter_context(scene(Path(state)))
+        for course in (APPLY, EDIT, LOAD):
+            _sweep(made, course, course.name, nullcontext())
+        _sweep(made, APPLY, "an apply by clsact", without_tcx())
     return 0
+
+
+def _sweep(made: Scene, course: Course, name: str, around: AbstractContextManager[None]) -> None:
+    with around:
+        for title, fatal, go in (("killed", True, sweep.kills), ("an error", False, sweep.errors)):
+            names = sweep.steps(made, course, fatal=fatal)
+            found = go(made, range(len(names)), course)
+            outcome = ", ".join(f"{count} times {state}" for state, count in sorted(found.items()))
+            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(names).most_common())
+            print(f"{title} at each of {len(names)} steps of {name}: {outcome} in force afterwards,")
+            print(f"  never a mixture, nothing uncovered; steps: {kinds}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ import errno
 import mmap
 import os
 import signal
+import sys
 from collections.abc import Callable
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, NoReturn, Self
 
-from pyagent.attach import links
+from pyagent.attach import clsact, links
+from pyagent.attach.netlink import NetlinkError
 from pyagent.bpf import syscall
 from pyagent.bpf.numbers import Command
-from pyagent.errors import KernelError
+from pyagent.errors import DriftError, KernelError
 
 #: File operations of the module os that a pass makes, by itself or below pathlib and tempfile.
 _FILE_OPERATIONS: Final = ("open", "replace", "rename", "unlink", "fsync")
@@ -38,6 +41,11 @@ class Injector:
         _watch_memory(self)
         _watch_files(self)
         _watch_netlink(self)
+        _watch_filters(self)
+
+    def follow(self, *functions: FunctionType) -> None:
+        """From now on every line of these functions is a step: what they store no door sees."""
+        _watch_lines(self, {function.__code__ for function in functions})
 
     def due(self, name: str) -> bool:
         """Count a step; whether it is the one."""
@@ -138,3 +146,42 @@ def _watch_netlink(injector: Injector) -> None:
         return list_links()
 
     links.list_links = watched
+
+
+def _watch_filters(injector: Injector) -> None:
+    connect = clsact.IPRoute
+
+    class Watched:
+        """A netlink conversation about filters."""
+
+        def __init__(self) -> None:
+            self._netlink = connect()
+
+        def __getattr__(self, name: str) -> Any:
+            operation = getattr(self._netlink, name)
+            if name == "close":
+                return operation
+
+            def watched(*arguments: Any, **options: Any) -> Any:
+                if injector.due(f"netlink {name}"):
+                    if injector.fatal:
+                        die()
+                    raise NetlinkError(errno.ENOBUFS)
+                return operation(*arguments, **options)
+
+            return watched
+
+    clsact.IPRoute = Watched
+
+
+def _watch_lines(injector: Injector, codes: set[CodeType]) -> None:
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code not in codes:
+            return None
+        if event == "line" and injector.due(f"line of {frame.f_code.co_name}"):
+            if injector.fatal:
+                die()
+            raise DriftError("a fault in the middle of an edit")
+        return trace
+
+    sys.settrace(trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,9 +14,10 @@ from pyagent import manifest
 from pyagent.abi import Direction
 from pyagent.agent.enforce import Enforced, Enforcer
 from pyagent.agent.state import StateDirectory
+from pyagent.attach.clsact import Clsact
+from pyagent.attach.tcx import ATTACH_TYPE
 from pyagent.attach.uninstall import uninstall
 from pyagent.bpf import loader, objects, syscall, testrun
-from pyagent.bpf.numbers import AttachType
 from pyagent.bpf.pins import Pins, ensure_bpffs
 from pyagent.calc import World
 from pyagent.compiler import saved
@@ -32,10 +33,14 @@ INTERFACES: Final = ("one", "two", "three", "four")
 PORTS: Final = range(1001, 1009)
 FAILSAFES: Final = (2001, 2002, 2003, 2004)
 _SYN: Final = 2
+_SHOT: Final = 2
+#: The host's address of version 6.
+NODE_ADDRESS6: Final = "2001:db8:1::1"
 
 
-def _resource(kind: str, name: str, spec: dict[str, Any]) -> Resource:
-    metadata: dict[str, Any] = {"name": name, "labels": {"of": name}}
+def made_resource(kind: str, name: str, spec: dict[str, Any], role: str = "") -> Resource:
+    """A resource with a label that names it, and one for its role."""
+    metadata: dict[str, Any] = {"name": name, "labels": {"of": name, "role": role}}
     return manifest.decode(
         {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec}
     )
@@ -48,12 +53,12 @@ def _world(places: dict[str, str], ports: dict[str, int], failsafes: tuple[int, 
         {"protocol": "TCP", "port": everybody},
         {"protocol": "TCP", "port": some, "net": "192.0.2.0/24"},
     ]
-    made = [_resource("FelixConfiguration", "default", {"failsafeInboundHostPorts": opened})]
+    made = [made_resource("FelixConfiguration", "default", {"failsafeInboundHostPorts": opened})]
     for name, interface in places.items():
         rule = {"action": "Allow", "protocol": "TCP", "destination": {"ports": [ports[name]]}}
-        made.append(_resource("HostEndpoint", name, {"node": "swept", "interfaceName": interface}))
+        made.append(made_resource("HostEndpoint", name, {"node": "swept", "interfaceName": interface}))
         made.append(
-            _resource("GlobalNetworkPolicy", name, {"selector": f"of == '{name}'", "ingress": [rule]})
+            made_resource("GlobalNetworkPolicy", name, {"selector": f"of == '{name}'", "ingress": [rule]})
         )
     return World.from_resources(made)
 
@@ -92,6 +97,10 @@ class Scene:
         with self.agent() as enforcer:
             return enforcer.enforce(world)
 
+    def load(self) -> None:
+        """Load two of the programs anew, as a start does with all, beside the maps that are there."""
+        loader.load(self.pins, ("tc_ingress", "tc_egress"), flows_max=FLOWS_MAX)
+
     def replace_programs(self) -> None:
         """Pin the other set of programs, as a loader does: the next pass puts them into the links."""
         self.programs.reverse()
@@ -118,25 +127,40 @@ class Scene:
         return self._passing(interface, FAILSAFES)
 
     def _passing(self, interface: str, ports: Any) -> set[int]:
+        return self.passing(interface, ports, PEER_ADDRESS, NODE_ADDRESS)
+
+    def passing(self, interface: str, ports: Iterable[int], source: str, destination: str) -> set[int]:
+        """To which of these ports a SYN gets through that comes in there."""
         program = syscall.obj_get(self.pins.program("tc_ingress"))
         try:
             verdicts = {
-                port: testrun.run(program, _syn_to(port), ifindex=self.indices[interface]).verdict
+                port: testrun.run(
+                    program, _syn(source, destination, port), ifindex=self.indices[interface]
+                ).verdict
                 for port in ports
             }
         finally:
             os.close(program)
-        return {port for port, verdict in verdicts.items() if verdict != 2}
+        return {port for port, verdict in verdicts.items() if verdict != _SHOT}
 
     def attached(self) -> set[tuple[str, Direction]]:
         """Where a program of ours runs."""
-        names = {"autohep_ingress": Direction.INGRESS, "autohep_egress": Direction.EGRESS}
+        hooks = ((name, index, direction) for name, index in self.indices.items() for direction in Direction)
         return {
-            (interface, names[objects.program_name(program)])
-            for interface, index in self.indices.items()
-            for hook in (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS)
-            for program, _ in syscall.prog_query(index, hook)
+            (name, direction)
+            for name, index, direction in hooks
+            if f"autohep_{direction.name.lower()}" in self._run_at(index, direction)
         }
+
+    def _run_at(self, index: int, direction: Direction) -> set[str]:
+        """Names of the programs of a hook, whoever attached them, by tcx or by clsact."""
+        by_link = {
+            objects.program_name(program) for program, _ in syscall.prog_query(index, ATTACH_TYPE[direction])
+        }
+        with Clsact(self.pins) as clsact:
+            return by_link | {
+                objects.program_name(each.program_id) for each in clsact.filters(index, direction)
+            }
 
     def disk_agrees(self) -> bool:
         """Whether what is kept for inspection and for a start without datastore is what is in force."""
@@ -159,12 +183,12 @@ def everywhere(covered: set[str]) -> set[tuple[str, Direction]]:
     return {(name, direction) for name in covered for direction in Direction}
 
 
-def _syn_to(port: int) -> bytes:
-    ends = int(ip_address(PEER_ADDRESS)), int(ip_address(NODE_ADDRESS))
+def _syn(source: str, destination: str, port: int) -> bytes:
+    ends = ip_address(source), ip_address(destination)
     return frame(
         Packet(
-            version=4, protocol=6, source=ends[0], destination=ends[1], source_port=40000,
-            destination_port=port, tcp_flags=_SYN,
+            version=ends[0].version, protocol=6, source=int(ends[0]), destination=int(ends[1]),
+            source_port=40000, destination_port=port, tcp_flags=_SYN,
         )
     )  # fmt: skip
 
@@ -176,6 +200,7 @@ def scene(directory: Path) -> Iterator[Scene]:
         for name in INTERFACES:
             run("ip", "-n", hosts.node, "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
             run("ip", "-n", hosts.node, "link", "set", name, "up")
+        run("ip", "-n", hosts.node, "address", "add", f"{NODE_ADDRESS6}/64", "dev", "one", "nodad")
         ensure_bpffs()
         pins = Pins(f"swept{os.getpid()}", Path("/sys/fs/bpf/autohep_test"))
         pins.create()

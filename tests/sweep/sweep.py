@@ -6,102 +6,85 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyagent.errors import AutohepError
+from tests.sweep.courses import APPLY, Course
 from tests.sweep.injector import Injector
-from tests.sweep.scene import BEFORE, COVERED, NEW, OLD, OPEN, Scene, everywhere
+from tests.sweep.scene import Scene
 
 
-def steps(scene: Scene, *, fatal: bool) -> list[str]:
-    """What an apply consists of, when nothing goes wrong; not the first one, which also makes files."""
-    for world in (OLD, NEW):
-        assert scene.enforce(world).problem == ""
-    _begin(scene)
+def steps(scene: Scene, course: Course = APPLY, *, fatal: bool) -> list[str]:
+    """What a course consists of, when nothing goes wrong; not the first one, which also makes files."""
+    course.begin(scene)
+    course.finish(scene)
+    course.begin(scene)
     report = scene.directory / "steps.json"
-    child = _in_child(lambda: _apply(scene, Injector(None, fatal=fatal), report))
+    child = _in_child(lambda: _go(scene, course, Injector(None, fatal=fatal), report))
     _, status = os.waitpid(child, os.WUNTRACED)
-    assert os.WIFSTOPPED(status), "the apply ended before its time"
+    assert os.WIFSTOPPED(status), "the course ended before its time"
     names: list[str] = json.loads(report.read_text())
     report.unlink()
-    assert scene.in_force() == "new"
     assert _finish(child) == 0
+    course.converged(scene)
     return names
 
 
-def kills(scene: Scene, numbers: Iterable[int]) -> Counter[str]:
+def kills(scene: Scene, numbers: Iterable[int], course: Course = APPLY) -> Counter[str]:
     """SIGKILL at each of these steps; counts what was in force afterwards. AssertionError: a mixture."""
     found: Counter[str] = Counter()
     for number in numbers:
-        _begin(scene)
-        child = _in_child(lambda at=number: _apply(scene, Injector(at, fatal=True)))  # type: ignore[misc]
-        _, status = os.waitpid(child, os.WUNTRACED)
-        if os.WIFSTOPPED(status):
-            _finish(child)
-            raise AssertionError(f"step {number}: the process was not killed")
-        assert os.WTERMSIG(status) == signal.SIGKILL, f"step {number}: ended by {status}"
-        found[_judged(scene, number)] += 1
-        assert scene.enforce(NEW).problem == "", f"after step {number}"
-        _converged(scene, number)
+        with _named(number):
+            course.begin(scene)
+            child = _in_child(lambda at=number: _go(scene, course, Injector(at, fatal=True)))  # type: ignore[misc]
+            _, status = os.waitpid(child, os.WUNTRACED)
+            if os.WIFSTOPPED(status):
+                _finish(child)
+                raise AssertionError("the process was not killed")
+            assert os.WTERMSIG(status) == signal.SIGKILL, f"ended by {status}"
+            found[course.judge(scene)] += 1
+            course.finish(scene)
+            course.converged(scene)
     return found
 
 
-def errors(scene: Scene, numbers: Iterable[int]) -> Counter[str]:
-    """An error at each of these steps; the same process makes the next pass. Counts as :func:`kills` does."""
+def errors(scene: Scene, numbers: Iterable[int], course: Course = APPLY) -> Counter[str]:
+    """An error at each of these steps; the same process goes on. Counts as :func:`kills` does."""
     found: Counter[str] = Counter()
     for number in numbers:
-        _begin(scene)
-        child = _in_child(lambda at=number: _apply(scene, Injector(at, fatal=False)))  # type: ignore[misc]
-        _, status = os.waitpid(child, os.WUNTRACED)
-        found[_judged(scene, number)] += 1
-        if os.WIFSTOPPED(status):
-            assert _finish(child) == 0, f"step {number}: the next pass did not succeed"
-        else:  # refused while it opened what it needs: the agent has ended, and is started again
-            assert scene.enforce(NEW).problem == "", f"after step {number}"
-        _converged(scene, number)
+        with _named(number):
+            course.begin(scene)
+            child = _in_child(lambda at=number: _go(scene, course, Injector(at, fatal=False)))  # type: ignore[misc]
+            _, status = os.waitpid(child, os.WUNTRACED)
+            found[course.judge(scene)] += 1
+            if os.WIFSTOPPED(status):
+                assert _finish(child) == 0, "the next pass did not succeed"
+            else:  # refused while it opened what it needs: the agent has ended, and is started again
+                course.finish(scene)
+            course.converged(scene)
     return found
 
 
-def _begin(scene: Scene) -> None:
-    """The old policy is in force, and nothing of the new is left."""
-    for world in (BEFORE, OLD):
-        assert scene.enforce(world).problem == ""
-    scene.replace_programs()
-    assert scene.in_force() == "old"
-    assert scene.failsafes("one") == OPEN["old"]
+@contextmanager
+def _named(number: int) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"step {number}: {error}") from error
 
 
-def _apply(scene: Scene, injector: Injector, report: Path | None = None) -> int:
-    """A pass to the new policy with the fault; then wait to be judged; then a pass without one."""
-    injector.install()
-    with scene.agent() as enforcer:
+def _go(scene: Scene, course: Course, injector: Injector, report: Path | None = None) -> int:
+    """The course with the fault; then wait to be judged; then once more without one."""
+    with course.way(scene, injector) as go:
         with suppress(AutohepError):  # the agent logs it and makes the next pass
-            enforcer.enforce(NEW)
+            go()
         if report is not None:
             report.write_text(json.dumps(injector.steps))
         injector.at = None
         os.kill(os.getpid(), signal.SIGSTOP)
-        return 1 if enforcer.enforce(NEW).problem else 0
-
-
-def _judged(scene: Scene, number: int) -> str:
-    try:
-        policy = scene.in_force()
-    except AssertionError as error:
-        raise AssertionError(f"step {number}: {error}") from error
-    kept = everywhere(COVERED["old"] & COVERED["new"])
-    assert scene.attached() >= kept, f"step {number}: no program at {kept - scene.attached()}"
-    return policy
-
-
-def _converged(scene: Scene, number: int) -> None:
-    assert scene.in_force() == "new", f"after step {number}"
-    assert scene.failsafes("one") == OPEN["new"], f"after step {number}"
-    assert scene.attached() == everywhere(COVERED["new"]), f"after step {number}"
-    assert scene.disk_agrees(), f"after step {number}: what was saved is not what is in force"
-    assert scene.leftovers() == [], f"after step {number}: {scene.leftovers()}"
+        return 0 if go() else 1
 
 
 def _in_child(work: Callable[[], int]) -> int:
