@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,6 @@ from click.testing import CliRunner, Result
 
 from pyagent.cli.main import cli
 from pyagent.datastore import Datastore, open_datastore
-
-
-@contextmanager
-def own_logging() -> Iterator[None]:
-    """What a command sets up for its log ends with it: the next test reads its own."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
 
 
 class Hepctl:
@@ -46,7 +32,7 @@ class Hepctl:
         Nothing is forced to disk: what survives a power failure is not what these tests are about.
         """
         environment = {"HEPCTL_DATASTORE": str(self.store), "HEPCTL_CONFIG": None, **(env or {})}
-        with pytest.MonkeyPatch.context() as patch, own_logging():
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr("os.fsync", lambda _descriptor: None)
             return CliRunner().invoke(cli, words, input=text, env=environment, prog_name="hepctl")
 

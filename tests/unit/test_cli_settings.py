@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -160,21 +159,6 @@ def test_interrupted_watch_exits_quietly(hepctl):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (main.INTERRUPTED, b"")
-
-
-def cpu_seconds(*words):
-    """Processor time of a whole run, which other load on the machine does not lengthen much."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = subprocess.run([*HEPCTL, *words], capture_output=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def test_hepctl_starts_within_three_tenths_of_a_second(hepctl):
-    hepctl.prepare(NODE.replace("NAME", "n"))
-    assert min(cpu_seconds("--help") for _ in range(2)) < 0.3
-    assert min(cpu_seconds("--datastore", str(hepctl.store), "get", "nodes") for _ in range(3)) < 0.3
 
 
 def test_nothing_heavy_is_imported_for_help_or_get(hepctl):
