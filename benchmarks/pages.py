@@ -122,24 +122,22 @@ def _peak() -> int:
 
 
 def measure(bench: Bench, name: str, rounds: int, repeat: int) -> dict[str, Any]:
-    """Nanoseconds of both forms of a shape, alternately; without the form that the image has no room for."""
+    """Nanoseconds of both forms of a shape; without the form that the image has no room for."""
     times: dict[str, list[int]] = {}
     view = SHAPES[name]()
-    for _ in range(rounds):
-        for form, dense in (("dense", DENSE), ("pages", PAGES)):
-            try:
-                bench.enforce(view, dense)
-            except CapacityError:
-                continue
-            for program, title in (("tc_verdict", "hot"), ("tc_verdict_varied", "varied")):
-                taken = bench.nanoseconds(program, frame(9), repeat)
-                times.setdefault(f"{form} {title}", []).append(taken)
+    for form, dense in (("dense", DENSE), ("pages", PAGES)):
+        try:
+            bench.enforce(view, dense)
+        except CapacityError:
+            continue
+        for program, title in (("tc_verdict", "hot"), ("tc_verdict_varied", "varied")):
+            times[f"{form} {title}"] = [bench.nanoseconds(program, frame(9), repeat) for _ in range(rounds)]
     return {title: {"min": min(each), "median": statistics.median(each)} for title, each in times.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--repeat", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -29,6 +29,7 @@ class Recipe:
     key: tuple[object, ...]
     places: list[list[Place]]
     digest: bytes
+    #: Bytes of cells up to which each is written out.
     dense: int
 
     @classmethod

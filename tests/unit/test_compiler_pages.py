@@ -20,6 +20,7 @@ from pyagent.compiler.merge import Merger
 from pyagent.compiler.pages import Paged, Pager, cells_of
 from pyagent.compiler.table import Budget, _gather
 from pyagent.errors import CapacityError
+from pyagent.inspection.held import Held
 from pyagent.model.packet import Packet
 from tests.support.small_world import FACTS, HOST, PEER, WORLD, endpoint, packet, policy, rule
 
@@ -85,6 +86,22 @@ def test_a_table_in_pages_says_what_it_says_written_out() -> None:
     assert said(paged) == said(whole)
     assert len(said(whole)) == 2 * (PORTS[-1] - PORTS[0] + 3)
     assert {action for action, *_ in said(whole)} == {1, 2}
+
+
+def test_bpf_image_tells_the_form_of_a_table_and_the_bytes_of_its_cells() -> None:
+    view = wide_view()
+    told = {}
+    for dense in (0, 1 << 20):
+        image = compile_image(view, 1, dense=dense)
+        (endpoint_,) = Held("here", Walker(image), dict(image.metadata)).describe()["endpoints"]
+        told[dense] = next(each for each in endpoint_["tables"] if each["table"] == "local_ingress")
+    paged, whole = told.values()
+    assert (paged["form"], whole["form"]) == ("pages", "dense")
+    assert (paged["rows"], paged["columns"]) == (whole["rows"], whole["columns"])
+    table = table_of(compile_image(view, 1, dense=0))
+    numbers = table["rows"] * -(-table["columns"] // PAGE_CELLS)
+    cells = table["rows"] * table["columns"]
+    assert paged["bytes"] - whole["bytes"] == 2 * (table["runs"] * PAGE_CELLS + numbers - cells)
 
 
 def test_a_table_is_in_pages_as_soon_as_it_exceeds_its_budget() -> None:
