@@ -122,7 +122,8 @@ def test_filters_of_others_before_and_behind_ours_see_every_packet_to_the_end(
         live_through(hosts, pins, mode, neighbours)
         for short, hook in HOOKS:
             shown = run("tc", "filter", "show", "dev", "wire", hook)
-            assert re.findall(r" (\S+):\[\*fsobj\] direct-action", shown) == [f"{short}_before", f"{short}_after"]
+            left = re.findall(r" (\S+):\[\*fsobj\] direct-action", shown)
+            assert left == [f"{short}_before", f"{short}_after"]
     finally:
         for pin in folder.iterdir():
             pin.unlink()
