@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyagent import abi
-from pyagent.compiler.intervals import CHUNK, Bits, Ints
+from pyagent.compiler.intervals import CHUNK, Bits, Ints, values_in
 from pyagent.compiler.outcome import Outcome, Outcomes
 from pyagent.errors import CapacityError
 
@@ -104,7 +104,7 @@ class Canvas:
         mapping = np.full(len(self.outcomes) * len(actions), NUMBERS, dtype=np.int64)
         for part, said in zip(blocks(self.cells), blocks(layer), strict=True):
             codes = part.astype(np.int64) * len(actions) + said
-            for code in np.unique(codes[mapping[codes] == NUMBERS]).tolist():
+            for code in values_in(codes[mapping[codes] == NUMBERS]).tolist():
                 number, action = divmod(code, len(actions))
                 outcome = self.outcomes.all[number]
                 mapping[code] = (

@@ -197,7 +197,7 @@ class _Compilation:
             "trie6_at": layout.add(nodes6),
             "trie6_root": self._trie6.root,
             "l4_at": layout.add(l4_table(self._cell_table, fields.cells.count)),
-            "sport_at": layout.add(self._port_table.astype(np.uint16)) if fields.ports.count > 1 else 0,
+            "sport_at": layout.add(self._port_table) if fields.ports.count > 1 else 0,
             "address_flags_at": layout.add(self._address_flags()),
             "address_classes": four.classes.count + six.classes.count,
             "l4_classes": fields.cells.count + len(DETAILED),

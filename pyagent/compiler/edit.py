@@ -18,7 +18,7 @@ from pyagent import abi
 from pyagent.calc.moves import Move
 from pyagent.calc.view import AddressSet
 from pyagent.compiler.addresses import Family
-from pyagent.compiler.intervals import transpose
+from pyagent.compiler.intervals import transpose, values_in
 from pyagent.compiler.trie6 import WIDTH, Trie6
 from pyagent.compiler.walk import Walker
 
@@ -168,7 +168,7 @@ class Editor:
             middle = entries[entries >= abi.TRIE4_BLOCK] & 0x7FFF
             found += np.bincount(middle, minlength=abi.TRIE4_BLOCK)
             every = np.frombuffer(walker.whole, np.uint16)[start + abi.TRIE4_ROOT : start + blocks]
-            for block in np.unique(middle).tolist():
+            for block in values_in(middle).tolist():
                 part = every[block * 256 : block * 256 + 256]
                 found += np.bincount(part[part >= abi.TRIE4_BLOCK] & 0x7FFF, minlength=abi.TRIE4_BLOCK)
             self._references = found.tolist()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from pyagent.errors import CapacityError
 
 Bits = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+T = TypeVar("T", bound=np.integer)
 
 #: Sets handled at a time where a byte per (set, class) is needed; bounds the memory of that step.
 CHUNK = 512
@@ -105,6 +107,12 @@ def transpose(bits: Bits, columns: int) -> Bits:
         # Packing along rows that lie in memory is three times as fast as packing down the columns.
         turned[:, low // 8 : (low + len(part) + 7) // 8] = np.packbits(np.ascontiguousarray(part.T), axis=1)
     return turned
+
+
+def values_in(numbers: npt.NDArray[T]) -> npt.NDArray[T]:
+    """The different numbers in an array, sorted; np.unique would load a megabyte of numpy.ma for it."""
+    ordered = np.sort(numbers, axis=None)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def distinct(rows: Bits) -> tuple[Ints, Ints]:

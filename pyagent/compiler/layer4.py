@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pyagent import abi
 from pyagent.calc.view import L4Match, PortRange
-from pyagent.compiler.intervals import Classes, classify
+from pyagent.compiler.intervals import Classes, classify, values_in
 
 #: Half-open intervals, sorted and disjoint.
 Spans = tuple[tuple[int, int], ...]
@@ -118,18 +118,18 @@ class Field:
     """A field's classes and ``table``, the class of each of its values."""
 
     classes: Classes
-    table: npt.NDArray[np.int64]
+    table: npt.NDArray[np.uint16]
 
 
 def classify_field(sets: list[Spans], size: int, what: str) -> Field:
     """Classes of a field of ``size`` values, called ``what``, under the given sets of values."""
     spans = np.array([span for each in sets for span in each], dtype=np.int64).reshape(-1, 2)
     owner = np.repeat(np.arange(len(sets)), [len(each) for each in sets])
-    points = np.unique(np.concatenate([[0], spans.reshape(-1)]))
+    points = values_in(np.concatenate([[0], spans.reshape(-1)]))
     points = points[points < size]
     first, stop = np.searchsorted(points, spans.T)
     classes = classify((owner, first, stop), len(sets), len(points), (what, CLASSES_MAX))
-    return Field(classes, np.repeat(classes.of, np.diff(np.append(points, size))))
+    return Field(classes, np.repeat(classes.of.astype(np.uint16), np.diff(np.append(points, size))))
 
 
 class LastField:
@@ -153,7 +153,7 @@ def fragment_cells(protocol: int) -> slice:
     return slice(abi.L4_PROTOCOL + protocol, abi.L4_PROTOCOL + protocol + 1)
 
 
-def l4_table(cells: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.uint16]:
+def l4_table(cells: npt.NDArray[np.uint16], classes: int) -> npt.NDArray[np.uint16]:
     """The image's table: cells, then later fragments.
 
     Later fragments of a protocol with detail have classes of their own, numbered from ``classes`` in the

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pyagent.calc.view import TableView
 from pyagent.compiler.addresses import Family
 from pyagent.compiler.canvas import Canvas, Cells, Place, indices
-from pyagent.compiler.intervals import Bits, Classes, Ints, distinct
+from pyagent.compiler.intervals import Bits, Classes, Ints, distinct, values_in
 from pyagent.compiler.layer4 import DETAILED, PORT_BASES
 from pyagent.compiler.merge import Merger
 from pyagent.compiler.outcome import Outcome, Outcomes
@@ -215,10 +215,10 @@ def _columns(numbers: list[int], plan: Plan, fields: Fields, limit: int) -> Prod
 
 def _fragment_columns(protocol: int, columns: Product, classes: Ints) -> Ints:
     """Columns that a later fragment of one of ``classes`` may belong to, had it shown its ports."""
-    groups = np.unique(columns.left[classes])
+    groups = values_in(columns.left[classes])
     pairs = columns.pairs[groups]
     # Protocols without ports have the source-port class of port 0, which is number 0.
-    return np.unique(pairs if protocol in PORT_BASES else pairs[:, columns.right[0]])
+    return values_in(pairs if protocol in PORT_BASES else pairs[:, columns.right[0]])
 
 
 def _layer4_index(columns: Product, renumbered: Ints) -> tuple[Words, npt.NDArray[np.uint16]]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyagent import abi
+from pyagent.compiler.intervals import values_in
 from pyagent.errors import CapacityError
 
 Shorts = npt.NDArray[np.uint16]
@@ -36,7 +37,7 @@ def build_trie4(points: Ints, classes: Ints) -> Shorts:
 
 def _split(points: Ints, bits: int) -> Ints:
     """The networks with ``bits`` host bits that some boundary cuts, as numbers without those bits."""
-    return np.unique(points[(points & ((1 << bits) - 1)) != 0] >> bits)
+    return values_in(points[(points & ((1 << bits) - 1)) != 0] >> bits)
 
 
 def _lookup(points: Ints, classes: Ints, addresses: Ints) -> Shorts:

@@ -17,9 +17,11 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyagent import manifest
 from pyagent.datastore import files, layout
@@ -192,7 +194,7 @@ class Shelf:
         digest = _digest(content)
         record = self._record(slot)
         if record and record.digest == digest:
-            return Stored(record.resource, (), digest)
+            return Stored(record.resource, (), record.digest)
         broken_digest, problems = self._broken.get(slot, ("", ()))
         if broken_digest == digest:
             return Stored(record.resource if record else None, problems, digest)
@@ -303,12 +305,21 @@ def _parse_record(content: bytes, slot: Slot) -> _Record | None:
     body = content[header.end() :]
     if body.startswith(b"{"):
         try:
-            resource = manifest.decode(json.loads(body))
-        except (ValueError, ManifestError, RecursionError):
+            resource = manifest.decode(_shared(json.loads(body)))
+        except (ValueError, TypeError, AttributeError, ManifestError, RecursionError):
             return None
         return _Record(resource, header[1].decode()) if _belongs(resource, slot) else None
     found, _problems = _parse(body, slot, "")  # YAML, as records of earlier releases are
     return _Record(found, header[1].decode()) if found else None
+
+
+def _shared(value: dict[str, Any]) -> dict[str, Any]:
+    """``value`` with one copy of the words that thousands of resources have in common."""
+    value.update((key, sys.intern(word)) for key, word in value.items() if isinstance(word, str))
+    labels = value.get("metadata", {}).get("labels")
+    if labels:
+        value["metadata"]["labels"] = {sys.intern(key): sys.intern(text) for key, text in labels.items()}
+    return value
 
 
 def _warn_of_broken(slot: Slot, problems: tuple[Problem, ...], before: Resource | None) -> None:
