@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import latency, parallel, report, rest, verdict
+from benchmarks import changes, latency, parallel, report, rest, verdict
 from benchmarks.endtoend.filters import FILTERS
 from benchmarks.endtoend.measure import bench, drops, end_to_end
 
@@ -34,6 +34,9 @@ class Extent:
     milliseconds: int = 250
     compile_sizes: tuple[tuple[int, int], ...] = ((1000, 5000), (10000, 5000))
     changes: int = 100
+    #: Nodes and policies among which one changes, and how many labels and policies do.
+    among: tuple[tuple[int, int], ...] = ((5000, 10), (5000, 100), (5000, 1000))
+    changed: tuple[int, int] = (changes.EDITS, changes.POLICIES)
     policies: tuple[int, ...] = (1, 500)
     nodes: tuple[int, int] = (5000, 500)
     resting_s: tuple[float, float] = (10.0, 30.0)
@@ -41,7 +44,8 @@ class Extent:
 
 
 SMOKE = Extent(
-    ((1, 100),), 1, 1000, (1, 10), 1, 30, ((10, 100),), 2, (1,), (5, 2), (0.1, 0.5), (1, 1000)
+    ((1, 100),), 1, 1000, (1, 10), 1, 30, ((10, 100),), 2, ((20, 3),), (2, 3), (1,), (5, 2), (0.1, 0.5),
+    (1, 1000),
 )  # fmt: skip
 
 
@@ -59,6 +63,9 @@ def measure(extent: Extent) -> dict[str, Any]:
         ),
         **_said("end to end", lambda: _end_to_end(extent)),
         "compile": _said("the compiler", lambda: [_compile(*each) for each in extent.compile_sizes]),
+        "changes": _said(
+            "one node, one policy", lambda: [changes.measure(*each, *extent.changed) for each in extent.among]
+        ),
         "latency": _said(
             "changes of policy",
             lambda: [latency.measure(extent.changes, count) for count in extent.policies],

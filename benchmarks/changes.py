@@ -37,19 +37,21 @@ class Agent:
 
     def compile(self, world: World) -> None:
         """A whole calculation, up to the flip."""
-        view = self._calculator.view(world, self._facts)
-        image = self._compiler.compile(view, self._dataplane.next_generation)
-        self._dataplane.apply(image, [], view.failsafes)
-        self._edits.begin(image)
+        with self._dataplane.images_held():
+            view = self._calculator.view(world, self._facts)
+            self._image = self._compiler.compile(view, self._dataplane.next_generation)
+            self._dataplane.apply(self._image, [], view.failsafes)
 
     def prepare(self) -> None:
         """What is done after a flip, so that the first edit need not."""
+        self._edits.begin(self._image)
         self._calculator.prepare()
 
     def edit(self, world: World) -> bool:
         """An edit in place; False if it takes more."""
-        moves = self._calculator.moves(world)
-        return moves is not None and self._edits.make(moves)
+        with self._dataplane.images_held():
+            moves = self._calculator.moves(world)
+            return moves is not None and self._edits.make(moves)
 
 
 @contextmanager
@@ -66,7 +68,10 @@ def loaded() -> Iterator[Dataplane]:
 
 
 def measure(nodes: int, policies: int, edits: int = EDITS, changed: int = POLICIES) -> dict[str, Any]:
-    """Milliseconds on the processor of each kind of change; ``whole_ms`` is that of the first compilation."""
+    """Milliseconds on the processor of each kind of change, to the flip.
+
+    ``whole_ms`` is that of the first compilation, ``first_policy_ms`` of the first change after the edits.
+    """
     cluster = Cluster(nodes, policies)
     world = World.from_resources([*cluster.nodes, *cluster.policies])
     with loaded() as dataplane:
@@ -86,6 +91,7 @@ def measure(nodes: int, policies: int, edits: int = EDITS, changed: int = POLICI
         for number in range(changed):
             policy = cluster.touched(cluster.policies[number * policies // changed])
             world, took = _timed(world, policy, agent.compile)
+            agent.prepare()
             recompiled.append(took or 0.0)
         return {
             "nodes": nodes,
@@ -93,7 +99,8 @@ def measure(nodes: int, policies: int, edits: int = EDITS, changed: int = POLICI
             "whole_ms": round(1e3 * whole),
             "edited": f"{len(in_place)} of {edits}",
             **_summary("edit_ms", in_place),
-            **_summary("policy_ms", recompiled),
+            "first_policy_ms": round(1e3 * recompiled[0], 1),
+            **_summary("policy_ms", recompiled[1:]),
         }
 
 

@@ -111,6 +111,7 @@ def _drops(found: dict[str, Any]) -> Iterator[str]:
 def _rest(report: dict[str, Any]) -> Iterator[str]:
     for heading, rows in (
         ("The compiler", report["compile"]),
+        ("One node's label, one policy: ms on the processor to the flip", report["changes"]),
         ("From a policy's file to the first packet judged by it", report["latency"]),
         ("An agent at rest", report["rest"]),
         ("On every CPU at once, established packet", [report["parallel"]["cpus"]]),

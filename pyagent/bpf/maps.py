@@ -228,20 +228,21 @@ class Map:
         cells = struct.iter_unpack(f"={fields}Q", value)
         return tuple(sum(column) for column in zip(*cells, strict=True))
 
-    def memory(self, writable: bool = True) -> mmap.mmap:
+    def memory(self, writable: bool = True, at: int = 0, length: int = 0) -> mmap.mmap:
         """Map an F_MMAPABLE array into memory: elements lie one after another, each rounded up to 8 bytes.
 
+        ``at``, ``length``: what of it, in bytes; whole pages are mapped, ``at`` must begin one. Else all.
         The caller closes it; it outlives the map's own descriptor. Fit for memoryview and numpy.frombuffer.
         """
         if not self.info.flags & numbers.F_MMAPABLE:
             raise KernelError(f"map {self.name} into memory", errno.EINVAL, "it was not made with F_MMAPABLE")
         if self.fd < 0:  # which would be memory of no map at all
             raise KernelError(f"map {self.name} into memory", errno.EBADF, "it is closed")
-        size = (self.info.value_size + 7 & ~7) * self.info.max_entries
+        size = length or (self.info.value_size + 7 & ~7) * self.info.max_entries - at
         size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
-            return mmap.mmap(self.fd, size, mmap.MAP_SHARED, protection)
+            return mmap.mmap(self.fd, size, mmap.MAP_SHARED, protection, offset=at)
         except OSError as error:
             raise KernelError(f"map {self.name} into memory", error.errno or errno.EIO) from error
 

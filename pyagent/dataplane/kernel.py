@@ -77,6 +77,7 @@ class Dataplane:
         self._maps: dict[str, Map] = {}
         self._memory: dict[str, mmap.mmap] = {}
         self._applied: _Applied | None = None
+        self._held: dict[int, memoryview] | None = None
         try:
             for spec in layout.map_specs(flows_max, self.image_bytes):
                 self._maps[spec.name] = Map.open(pins.map(spec.name), spec)
@@ -152,8 +153,7 @@ class Dataplane:
         side = image.generation & 1
         # Packets that began two generations ago must have ended before their side is overwritten.
         grace.wait()
-        start = side * self.image_bytes
-        self._images()[start : start + len(image.data)] = image.data
+        self._image(side, len(image.data))[: len(image.data)] = image.data
         if self._read(side) != image.data:
             raise DriftError(f"image of generation {image.generation} does not read back as written")
         self._write_interfaces(interfaces, (side,))
@@ -176,8 +176,7 @@ class Dataplane:
 
     def walker(self) -> Walker:
         """Reads the image in force where it is. Raises DriftError if there is none."""
-        start = (self.generation & 1) * self.image_bytes
-        return Walker(memoryview(self._images())[start : start + self.image_bytes])
+        return Walker(self._image(self.generation & 1))
 
     @property
     def edits(self) -> int:
@@ -190,9 +189,7 @@ class Dataplane:
         Each is old until one store makes it new. Returns how many were made: fewer if one of them is None.
         Raises DriftError if what was written does not read back.
         """
-        memory = memoryview(self._images())
-        start = (self.generation & 1) * self.image_bytes
-        image = memory[start : start + self.image_bytes]
+        image = self._image(self.generation & 1)
         for done in range(count):
             patch = patches(Walker(image))
             if patch is None:
@@ -246,24 +243,38 @@ class Dataplane:
 
     @contextmanager
     def images_held(self) -> Iterator[None]:
-        """Keep the images mapped meanwhile, for who works on them a lot: mapping takes two milliseconds."""
-        self._memory["images"] = self._maps["images"].memory()
+        """Keep the images mapped meanwhile, for who works on them a lot: mapping takes a millisecond."""
+        self._held = {}
         try:
             yield
         finally:
-            # Unmapped once nobody looks into it any more.
-            self._memory.pop("images", None)
+            self._held = None  # unmapped once nobody looks into it any more
 
-    def _images(self) -> mmap.mmap:
-        """Both sides' images, mapped while the caller holds them: else their 16 MB would always count as
-        this process's memory."""
-        return self._memory.get("images") or self._maps["images"].memory()
+    def _image(self, side: int, size: int = 0) -> memoryview:
+        """The first ``size`` bytes of a side or more; 0: as many as the image there says that it has.
+
+        Mapped while the caller holds it, and no more than that: both sides' 16 MB would take four
+        milliseconds and count as this process's memory.
+        """
+        known = None if self._held is None else self._held.get(side)
+        if known is not None and len(known) >= size:
+            return known
+        at, images = side * self.image_bytes, self._maps["images"]
+        if not size:
+            size = self._size(memoryview(images.memory(at=at, length=PAGE)))
+        image = memoryview(images.memory(at=at, length=max(size, PAGE)))
+        if self._held is not None:
+            self._held[side] = image
+        return image
+
+    def _size(self, image: memoryview) -> int:
+        """Bytes of an image by its header, at most what there is room for."""
+        header = dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(image), strict=True))
+        return int(min(header["size"], self.image_bytes))
 
     def _read(self, side: int) -> bytes:
-        start = side * self.image_bytes
-        memory = self._images()
-        header = dict(zip(abi.IMAGE_HEADER_FIELDS, abi.IMAGE_HEADER.unpack_from(memory, start), strict=True))
-        return bytes(memory[start : start + min(header["size"], self.image_bytes)])
+        image = self._image(side)
+        return bytes(image[: self._size(image)])
 
     def _flip(self, image: Image) -> None:
         """One aligned eight-byte store: generation and flags together."""

@@ -9,10 +9,13 @@ from functools import lru_cache
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+#: What policies name again and again; each of thousands of nodes names its addresses once.
+KEPT = 4096
+
 _PREFIX_LENGTH = re.compile(r"[0-9]{1,3}")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def parse_address(text: str) -> Address:
     """A plain IP address, without zone or mask. Raises ValueError."""
     if "%" in text:
@@ -23,7 +26,7 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"{text!r} is not an IP address") from None
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=KEPT)
 def parse_network(text: str, *, strict: bool = False) -> Network:
     """A CIDR or a bare address; ``strict``: no bit is set right of the mask. Raises ValueError."""
     base, slash, length = text.partition("/")
