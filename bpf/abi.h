@@ -319,7 +319,7 @@ struct image_table {
 	__u32 combine_addresses; /* entries */
 	__u32 combine_l4;	 /* entries */
 	__u32 pages_at; /* u16[rows * runs of a row]; 0: every cell is written out */
-	__u32 runs;	/* 0 without pages */
+	__u32 runs; /* 0 without pages */
 	__u32 pad;
 };
 

@@ -211,9 +211,9 @@ static __always_inline struct outcome look_up(const void *image, __u64 table,
 	cell = row * columns + column;
 	if (pages) {
 		columns = (columns + PAGE_CELLS - 1) >> PAGE_SHIFT;
-		cell = image_u16(image, pages + (row * columns +
-						 (column >> PAGE_SHIFT)) *
-							2);
+		cell = image_u16(
+			image,
+			pages + (row * columns + (column >> PAGE_SHIFT)) * 2);
 		cell = cell << PAGE_SHIFT | (column & (PAGE_CELLS - 1));
 	}
 	outcome.id = image_u16(image, FIELD(cells_at) + cell * 2);
