@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import changes, latency, parallel, report, rest, verdict
+from benchmarks.changes import EDITS, POLICIES
 from benchmarks.endtoend.filters import FILTERS
 from benchmarks.endtoend.measure import bench, drops, end_to_end
 
@@ -36,7 +37,7 @@ class Extent:
     changes: int = 100
     #: Nodes and policies among which one changes, and how many labels and policies do.
     among: tuple[tuple[int, int], ...] = ((5000, 10), (5000, 100), (5000, 1000))
-    changed: tuple[int, int] = (changes.EDITS, changes.POLICIES)
+    changed: tuple[int, int] = (EDITS, POLICIES)
     policies: tuple[int, ...] = (1, 500)
     nodes: tuple[int, int] = (5000, 500)
     resting_s: tuple[float, float] = (10.0, 30.0)
