@@ -142,6 +142,8 @@ async def test_a_policys_status_counts_the_nodes_on_which_it_is_in_force(
         assert done is not None
         assert (done.status, done.observed_generation) == (Truth.TRUE, 1)
         assert done.last_transition_time
+        # Events are written after the statuses that they tell of.
+        await until(lambda: ("PolicyRealized", "web") in happened(server))
     assert happened(server)["PolicyRealized", "web"]["type"] == "Normal"
 
 
@@ -183,6 +185,7 @@ async def test_an_agent_that_cannot_compile_is_named_on_the_policies_of_its_node
         assert truth(server, "globalnetworkpolicies", "web", "Compiled") == "True"
         agents.report("n1", "n2", "n3")
         await until(lambda: truth(server, "globalnetworkpolicies", "db", "Compiled") == "True")
+        await until(lambda: {("AgentDegraded", "n3"), ("PolicyRefused", "db")} <= happened(server).keys())
     events = happened(server)
     assert events["AgentDegraded", "n3"]["type"] == "Warning"
     assert "TooLarge" in events["PolicyRefused", "db"]["message"]

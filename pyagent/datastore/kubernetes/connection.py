@@ -177,9 +177,21 @@ def _send_by(client: Any, request: _Request, timeouts: tuple[float, float]) -> u
             body=request.body,
             auth_settings=["BearerToken"],
         )
-        answer = client.call_api(*parameters, _request_timeout=timeouts)
+        try:
+            answer = client.call_api(*parameters, _request_timeout=timeouts)
+        except urllib3.exceptions.ProtocolError as error:
+            if request.method != "GET" or not _without_answer(error):
+                raise
+            # Servers close connections that were idle, perhaps while a request is on its way. Only a
+            # read is asked again: what became of a write nobody knows, and its caller must look.
+            answer = client.call_api(*parameters, _request_timeout=timeouts)
     response: urllib3.HTTPResponse = answer.response
     return response
+
+
+def _without_answer(error: urllib3.exceptions.ProtocolError) -> bool:
+    """Whether the connection ended before any byte of an answer."""
+    return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in error.args)
 
 
 def _tidy_tokens(configuration: Any) -> None:

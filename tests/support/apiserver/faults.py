@@ -27,14 +27,16 @@ class Request:
 class Fault:
     """An answer in place of the right one, ``times`` times (None: until removed).
 
-    ``body`` is sent as it is. ``cut``: the connection breaks after half of the body. ``delay``: seconds
-    before the answer, which is the right one if there is no ``status``.
+    ``body`` is sent as it is. ``cut``: the connection breaks after half of the body. ``hang_up``: it
+    ends without an answer, as where the server closed it while idle. ``delay``: seconds before the answer,
+    which is the right one if there is no ``status``.
     """
 
     status: int = 0
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    hang_up: bool = False
     delay: float = 0.0
     times: int | None = None
     when: Callable[[Request], bool] = lambda _request: True

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -157,13 +158,17 @@ class _Http(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """A client that went away is no news; a defect of this stand-in is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Http
+    #: Verb and plural of the request; none for a path that leads nowhere.
+    _about = ("", "")
 
     def do_GET(self) -> None:
         self._serve()
@@ -185,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._about = ("", "")
         api = self.server.api
         api.faults.wait()
         if not self.server.alive:
@@ -219,6 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             return False
         time.sleep(fault.delay)
+        if fault.hang_up:
+            self.close_connection = True
+            return True
         if not fault.status:
             return False
         self._send(fault.status, fault.body, fault.headers, cut=fault.cut)
