@@ -135,6 +135,16 @@ def test_the_webhook_fails_open_and_is_found_under_the_name_its_certificate_is_f
     assert ("Deployment", "autohep-webhook") not in built(manifests, "base"), "it is a choice"
 
 
+@pytest.mark.parametrize("name", ["autohep-controller", "autohep-webhook"])
+def test_a_drain_takes_one_replica_at_a_time_of_what_has_several(manifests: ModuleType, name: str) -> None:
+    objects = built(manifests, "overlays/webhook")
+    budget, deployment = objects["PodDisruptionBudget", name]["spec"], objects["Deployment", name]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["replicas"] > budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert budget["selector"] == deployment["selector"]
+
+
 @pytest.mark.parametrize("value", ["enabled", ""])
 def test_host_endpoints_can_be_switched_on_at_install(manifests: ModuleType, value: str) -> None:
     objects = by_name(manifests.render("--set", f"controller.autoHostEndpoints={value}"))
